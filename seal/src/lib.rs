@@ -1,0 +1,1 @@
+//! WHAT HIDES IT: keys, sealed bytes and blind search tokens.
