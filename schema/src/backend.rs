@@ -1,0 +1,24 @@
+//! The five traits together.
+
+use std::sync::Arc;
+
+use crate::blobs::BlobStore;
+use crate::cache::Cache;
+use crate::index::SearchIndex;
+use crate::queue::JobQueue;
+use crate::store::MailStore;
+
+/// Where everything is kept: embedded or cluster.
+#[derive(Clone)]
+pub struct Backend {
+    /// Rows.
+    pub store: Arc<dyn MailStore>,
+    /// Messages as received.
+    pub blobs: Arc<dyn BlobStore>,
+    /// Blind search.
+    pub index: Arc<dyn SearchIndex>,
+    /// Background work.
+    pub queue: Arc<dyn JobQueue>,
+    /// What may be forgotten.
+    pub cache: Arc<dyn Cache>,
+}

@@ -1,0 +1,25 @@
+//! Messages as they were received, compressed and sealed in chunks.
+
+use async_trait::async_trait;
+
+use crate::{AccountId, Durability, MessageId, Result};
+
+/// The sealed chunks of every message. The store sees neither their content nor how they hang together.
+#[async_trait]
+pub trait BlobStore: Send + Sync {
+    /// Keeps the chunks of a message, in order, at least one. A repeated put of the same chunks changes nothing; chunks
+    /// sealed anew replace the old ones as a whole.
+    async fn put(&self, account: AccountId, message: MessageId, chunks: Vec<Vec<u8>>, durability: Durability) -> Result<()>;
+
+    /// All chunks of a message in order, or `None` if there is no such blob.
+    async fn get(&self, account: AccountId, message: MessageId) -> Result<Option<Vec<Vec<u8>>>>;
+
+    /// Takes a message's chunks away. An unknown one is ignored.
+    async fn remove(&self, account: AccountId, message: MessageId, durability: Durability) -> Result<()>;
+
+    /// Takes away all chunks of the account; durable when it returns.
+    async fn remove_account(&self, account: AccountId) -> Result<()>;
+
+    /// Ids that have a blob, ascending, strictly after `after`, at most `limit`: what a check compares with the rows.
+    async fn ids(&self, account: AccountId, after: Option<MessageId>, limit: usize) -> Result<Vec<MessageId>>;
+}

@@ -1,0 +1,1 @@
+//! What every backend must do: ordinary functions that both backends run, one for each sentence.

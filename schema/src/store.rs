@@ -1,0 +1,65 @@
+//! Rows.
+
+use async_trait::async_trait;
+
+use crate::{AccountId, Change, ChangePage, Position, Result, Row, RowKey, Scan};
+
+/// One change to one row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Write {
+    /// The row holds the value from now on.
+    Put(RowKey, Vec<u8>),
+    /// The row is not there any more.
+    Delete(RowKey),
+    /// The account's change feed has one more entry, at a position that the store chooses.
+    Change(AccountId, Change),
+}
+
+/// When a write must be on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// When the call returns.
+    Now,
+    /// When a later `Now` write, or a publish to the queue, by the same process returns; until then a crash may undo
+    /// it, but never without undoing all that was written after it.
+    Later,
+}
+
+/// The rows of every table. Calls may be repeated: a write done twice is done once, but for [`Write::Change`], which
+/// a client may see twice.
+#[async_trait]
+pub trait MailStore: Send + Sync {
+    /// The values of `keys`, in their order; `None` where there is no row. What a call that returned has written is
+    /// seen.
+    async fn get(&self, keys: &[RowKey]) -> Result<Vec<Option<Vec<u8>>>>;
+
+    /// Rows of one partition in order.
+    async fn scan(&self, scan: &Scan) -> Result<Vec<Row>>;
+
+    /// Carries out all writes. Where a crash cuts it short, what is done is a prefix of them; the embedded backend
+    /// does all or none.
+    async fn write(&self, writes: Vec<Write>, durability: Durability) -> Result<()>;
+
+    /// Replaces a row's value if it is still `expected` (`None` = no row), then carries out `then`; durable when it
+    /// returns. False if the row holds something else, and then nothing is written.
+    async fn replace(&self, key: RowKey, expected: Option<Vec<u8>>, new: Option<Vec<u8>>, then: Vec<Write>) -> Result<bool>;
+
+    /// Entries of the account's change feed after `since`, oldest first, at most `limit` (at least 1). No entry ever
+    /// appears at or before a position that was handed out, and none that a crash could undo is shown.
+    ///
+    /// # Errors
+    /// [`crate::Error::CursorExpired`] if entries after `since` have been dropped.
+    async fn changes(&self, account: AccountId, since: Position, limit: usize) -> Result<ChangePage>;
+
+    /// The position of the newest entry that [`MailStore::changes`] would show.
+    async fn position(&self, account: AccountId) -> Result<Position>;
+
+    /// Drops entries of the account's change feed at and before `until`; their cursors are expired from then on.
+    async fn forget_changes(&self, account: AccountId, until: Position) -> Result<()>;
+
+    /// Deletes every row whose partition begins with the account; durable when it returns.
+    async fn remove_account(&self, account: AccountId) -> Result<()>;
+
+    /// Returns when everything written before is durable.
+    async fn flush(&self) -> Result<()>;
+}
