@@ -103,3 +103,88 @@ fn pull_key_id(bytes: &[u8]) -> Option<(u32, &[u8])> {
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::master::{read_hex_vec, write_hex};
+
+    /// RFC 8452 appendix C.2 (AEAD_AES_256_GCM_SIV), all with key 0100…00 and nonce 0300…00.
+    const RFC_8452: [(&str, &str, &str); 5] = [
+        // associated data, plaintext, ciphertext with tag
+        ("", "", "07f5f4169bbf55a8400cd47ea6fd400f"),
+        ("", "0100000000000000", "c2ef328e5c71c83b843122130f7364b761e0b97427e3df28"),
+        ("", "010000000000000000000000", "9aab2aeb3faa0a34aea8e2b18ca50da9ae6559e48fd10f6e5c9ca17e"),
+        (
+            "",
+            "0100000000000000000000000000000002000000000000000000000000000000",
+            "4a6a9db4c8c6549201b9edb53006cba821ec9cf850948a7c86c68ac7539d027fe819e63abcd020b006a976397632eb5d",
+        ),
+        ("01", "0200000000000000", "1de22967237a813291213f267e3b452f02d01ae33e4ec854"),
+    ];
+
+    fn first_octet<const N: usize>(octet: u8) -> [u8; N] {
+        let mut bytes = [0; N];
+        bytes[0] = octet;
+        bytes
+    }
+
+    #[test]
+    fn the_cipher_is_the_one_of_rfc_8452() {
+        let cipher = Cipher::new(&first_octet(1));
+        let nonce = first_octet(3);
+        for (associated, plaintext, expected) in RFC_8452 {
+            let [associated, plaintext] = [associated, plaintext].map(|hex| read_hex_vec(hex).unwrap());
+            let sealed = cipher.seal_with(0, &nonce, &associated, &plaintext);
+            assert_eq!(sealed[..2], [VERSION, 0]);
+            assert_eq!(sealed[2..14], nonce);
+            assert_eq!(write_hex(&sealed[14..]), expected);
+            let (_, body) = split(&sealed).unwrap();
+            assert_eq!(cipher.open(&associated, body).unwrap(), *plaintext);
+        }
+    }
+
+    #[test]
+    fn a_key_id_has_one_spelling() {
+        for key_id in [0, 1, 127, 128, 16_383, 16_384, (1 << 28) - 1, 1 << 28, u32::MAX] {
+            let mut bytes = vec![VERSION];
+            push_key_id(&mut bytes, key_id);
+            bytes.push(0xaa);
+            assert_eq!(split(&bytes).unwrap(), (key_id, &[0xaa][..]));
+        }
+        let bad: [&[u8]; 7] = [
+            &[],
+            &[VERSION],
+            // A second octet that adds nothing.
+            &[VERSION, 0x80, 0x00],
+            &[VERSION, 0xff, 0x80, 0x00],
+            // Cut short.
+            &[VERSION, 0x80],
+            // More than 32 bits.
+            &[VERSION, 0xff, 0xff, 0xff, 0xff, 0x10],
+            &[VERSION, 0x80, 0x80, 0x80, 0x80, 0x80, 0x01],
+        ];
+        for bytes in bad {
+            assert!(matches!(split(bytes), Err(Error::DoesNotOpen)), "{bytes:?}");
+        }
+        assert!(matches!(split(&[2, 1, 0, 0]), Err(Error::DoesNotOpen)), "another version");
+    }
+
+    #[test]
+    fn what_does_not_open_appends_nothing() {
+        let cipher = Cipher::new(&[1; 32]);
+        let mut sealed = cipher.seal(1, b"a", b"plain");
+        let mut out = b"before".to_vec();
+        *sealed.last_mut().unwrap() ^= 1;
+        let (_, body) = split(&sealed).unwrap();
+        assert!(cipher.open_onto(b"a", body, &mut out).is_err());
+        assert_eq!(out, b"before");
+    }
+
+    #[test]
+    fn the_same_value_is_never_sealed_to_the_same_bytes() {
+        let cipher = Cipher::new(&[1; 32]);
+        let sealed: std::collections::HashSet<_> = (0..1000).map(|_| cipher.seal(1, b"", b"")).collect();
+        assert_eq!(sealed.len(), 1000);
+    }
+}

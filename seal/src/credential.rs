@@ -52,3 +52,50 @@ impl fmt::Debug for Credential {
         f.write_str("Credential([hidden])")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_credential_reads_back_from_its_text_with_the_same_hash() {
+        let credential = Credential::generate();
+        let text = credential.to_text();
+        assert_eq!(text.expose().len(), 68);
+        assert!(text.expose().starts_with("sig_"));
+        assert_eq!(Credential::parse(text.expose()).unwrap().hash(), credential.hash());
+        assert_ne!(Credential::generate().hash(), credential.hash());
+    }
+
+    #[test]
+    fn a_hash_of_the_first_format_stays_the_same() {
+        let credential = Credential::parse(&format!("sig_{}", "07".repeat(32))).unwrap();
+        assert_eq!(write_hex(&credential.hash()), FROZEN);
+    }
+
+    const FROZEN: &str = "b848ed0e1743083c5bb7d565154646c55b61b2d0778d07868242e5e778dcf41b";
+
+    #[test]
+    fn nothing_else_is_a_credential() {
+        let good = format!("sig_{}", "07".repeat(32));
+        let bad = [
+            "",
+            "sig_",
+            &good[4..],
+            &good[..67],
+            &format!("{good}0"),
+            &format!(" {good}"),
+            &good.replace('7', "x"),
+        ];
+        for bad in bad {
+            assert!(matches!(Credential::parse(bad), Err(Error::BadCredential)), "{bad}");
+        }
+    }
+
+    #[test]
+    fn printing_a_credential_or_its_text_shows_nothing() {
+        let credential = Credential::parse(&format!("sig_{}", "ab".repeat(32))).unwrap();
+        let shown = format!("{credential:?} {:?}", credential.to_text());
+        assert_eq!(shown, "Credential([hidden]) [hidden]");
+    }
+}

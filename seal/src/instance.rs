@@ -80,3 +80,84 @@ impl fmt::Debug for InstanceKey {
         f.debug_struct("InstanceKey").field("key_id", &self.key_id).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::master::{read_hex_vec, write_hex};
+
+    const INSTANCE: [u8; 16] = [5; 16];
+    const PLACE: Place<'static> = Place { table: "domains", key: b"key", field: "name" };
+
+    fn key() -> InstanceKey {
+        InstanceKey::from_key(INSTANCE, 1, Secret::new([0xab; 32]))
+    }
+
+    #[test]
+    fn hashes_differ_by_instance_kind_and_bytes() {
+        let mut seen = std::collections::HashSet::new();
+        for key in [[1; 32], [2; 32]] {
+            let key = InstanceKey::from_key(INSTANCE, 1, Secret::new(key));
+            for domain in ["address", "domain", ""] {
+                for bytes in ["", "a", "b@example.org"] {
+                    let hash = key.hash(domain, bytes.as_bytes());
+                    assert_eq!(hash, key.hash(domain, bytes.as_bytes()));
+                    assert!(seen.insert(hash));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn values_of_the_first_format_open_for_ever() {
+        assert_eq!(key().open(PLACE, &read_hex_vec(FROZEN_VALUE).unwrap()).unwrap(), b"frozen value");
+        assert_eq!(write_hex(&key().hash("frozen", b"bytes")), FROZEN_HASH);
+    }
+
+    const FROZEN_VALUE: &str =
+        "0101972c41de6d9933bf4f0a3f8ab42731d9498269886b04e15bd32228225c23dea769542fe49580e74d";
+    const FROZEN_HASH: &str = "7483dae223807a4912a1fee0a2d76c0bf790e0d36b817a21265876eec3c24366";
+
+    #[test]
+    fn a_value_moved_anywhere_does_not_open() {
+        let sealed = key().seal(PLACE, b"value");
+        assert_eq!(key().open(PLACE, &sealed).unwrap(), b"value");
+        for place in [
+            Place { table: "jobs", ..PLACE },
+            Place { key: b"kez", ..PLACE },
+            Place { field: "note", ..PLACE },
+        ] {
+            assert!(matches!(key().open(place, &sealed), Err(Error::DoesNotOpen)));
+        }
+        let other = InstanceKey::from_key([6; 16], 1, Secret::new([0xab; 32]));
+        assert!(other.open(PLACE, &sealed).is_err());
+        let other = InstanceKey::from_key(INSTANCE, 2, Secret::new([0xab; 32]));
+        assert!(matches!(other.open(PLACE, &sealed), Err(Error::UnknownKey { id: 1 })));
+        let account = crate::AccountKeys::from_key(INSTANCE, 1, Secret::new([0xab; 32]));
+        assert!(account.open(PLACE, &sealed).is_err(), "an account with the same id and key");
+        for at in 0..sealed.len() {
+            let mut flipped = sealed.clone();
+            flipped[at] ^= 0x40;
+            assert!(key().open(PLACE, &flipped).is_err());
+            assert!(key().open(PLACE, &sealed[..at]).is_err());
+        }
+    }
+
+    #[test]
+    fn a_wrapped_instance_key_unwraps_for_its_instance_only() {
+        let directory = tempfile::tempdir().unwrap();
+        let key_file = KeyFile::create(&directory.path().join("a.key"), &INSTANCE).unwrap();
+        let key = InstanceKey::generate(INSTANCE);
+        let wrapped = key.wrap(key_file.newest());
+        let unwrapped = InstanceKey::unwrap(INSTANCE, &wrapped, &key_file).unwrap();
+        assert_eq!(unwrapped.hash("a", b"b"), key.hash("a", b"b"));
+        assert!(InstanceKey::unwrap([6; 16], &wrapped, &key_file).is_err());
+        let account = crate::AccountKeys::generate(INSTANCE).wrap(key_file.newest());
+        assert!(InstanceKey::unwrap(INSTANCE, &account, &key_file).is_err());
+    }
+
+    #[test]
+    fn printing_the_key_shows_nothing_of_it() {
+        assert_eq!(format!("{:?}", key()), "InstanceKey { key_id: 1, .. }");
+    }
+}

@@ -370,11 +370,14 @@ fn epochs_of_text(
         let opened = Secret::new(opened);
         let mut key: [u8; 32] =
             opened.expose().as_slice().try_into().map_err(|_| bad("an epoch key is not 32 octets"))?;
-        if epochs.iter().any(|epoch| epoch.id == id) {
-            return Err(bad("an epoch is there twice"));
-        }
-        epochs.push(EpochKey { id, key: Secret::new(key) });
+        let epoch = EpochKey { id, key: Secret::new(key) };
         key.zeroize();
+        match epochs.iter().find(|known| known.id == id) {
+            None => epochs.push(epoch),
+            // The same master key admitted twice.
+            Some(known) if known.key() == epoch.key() => (),
+            Some(_) => return Err(bad("an epoch has two keys")),
+        }
     }
     if lines.next().is_some() {
         return Err(bad("it goes on after its end"));
@@ -390,4 +393,386 @@ fn epochs_of_text(
     }
     epochs.sort_by_key(|epoch| epoch.id);
     Ok(epochs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::AccountKeys;
+    use crate::files::crash_after;
+    use std::fs;
+    use std::io::Read;
+    use std::os::unix::fs::PermissionsExt;
+
+    const INSTANCE: [u8; 16] = [5; 16];
+    const ACCOUNT: [u8; 16] = [9; 16];
+
+    struct Pair {
+        directory: tempfile::TempDir,
+    }
+
+    impl Pair {
+        fn new() -> Pair {
+            Pair { directory: tempfile::tempdir().unwrap() }
+        }
+
+        fn key(&self) -> PathBuf {
+            self.directory.path().join("signet/0505.key")
+        }
+
+        fn epochs(&self) -> PathBuf {
+            self.directory.path().join("signet/0505.epochs")
+        }
+
+        fn create(&self) -> KeyFile {
+            KeyFile::create(&self.key(), &INSTANCE).unwrap()
+        }
+
+        fn open(&self) -> Result<KeyFile> {
+            KeyFile::open(&self.key(), &INSTANCE)
+        }
+
+        fn master(&self) -> MasterKey {
+            key_of_text(&self.key(), &files::read(&self.key()).unwrap()).unwrap()
+        }
+    }
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o7777
+    }
+
+    fn set_mode(path: &Path, mode: u32) {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    fn ids(key_file: &KeyFile) -> Vec<u32> {
+        key_file.epochs().collect()
+    }
+
+    #[test]
+    fn what_was_created_opens_again_and_only_its_owner_may_read_it() {
+        let pair = Pair::new();
+        let created = pair.create();
+        assert_eq!(created.newest().id(), 1);
+        assert_eq!([mode(&pair.key()), mode(&pair.epochs())], [0o600; 2]);
+        assert_eq!(mode(pair.key().parent().unwrap()), 0o700);
+        assert_eq!(fs::read_dir(pair.key().parent().unwrap()).unwrap().count(), 2, "nothing is left over");
+        let opened = pair.open().unwrap();
+        assert_eq!(opened.newest().key(), created.newest().key());
+        assert_eq!(opened.key_path(), Some(pair.key().as_path()));
+        assert_eq!(opened.epochs_path(), pair.epochs());
+    }
+
+    #[test]
+    fn neither_file_is_ever_overwritten_by_a_new_one() {
+        let pair = Pair::new();
+        pair.create();
+        let key = fs::read(pair.key()).unwrap();
+        let again = KeyFile::create(&pair.key(), &INSTANCE);
+        assert!(matches!(again, Err(Error::KeyFileExists { path }) if path == pair.key()));
+        assert_eq!(fs::read(pair.key()).unwrap(), key);
+
+        fs::remove_file(pair.key()).unwrap();
+        let epochs = fs::read(pair.epochs()).unwrap();
+        let again = KeyFile::create(&pair.key(), &INSTANCE);
+        assert!(matches!(again, Err(Error::KeyFileExists { path }) if path == pair.epochs()));
+        let again = KeyFile::create_with_master(MasterKey::generate(), &pair.epochs(), &INSTANCE);
+        assert!(matches!(again, Err(Error::KeyFileExists { path }) if path == pair.epochs()));
+        assert_eq!(fs::read(pair.epochs()).unwrap(), epochs);
+    }
+
+    #[test]
+    fn each_way_to_be_unusable_has_its_own_error() {
+        let pair = Pair::new();
+        assert!(matches!(pair.open(), Err(Error::MissingKeyFile { path }) if path == pair.key()));
+        pair.create();
+
+        for path in [pair.key(), pair.epochs()] {
+            for bad in [0o640, 0o604, 0o620, 0o610, 0o601] {
+                set_mode(&path, bad);
+                let opened = pair.open();
+                assert!(
+                    matches!(opened, Err(Error::ExposedKeyFile { path: p, mode }) if p == path && mode == bad)
+                );
+            }
+            set_mode(&path, 0o400);
+            assert!(pair.open().is_ok(), "stricter than asked is fine");
+            set_mode(&path, 0o600);
+        }
+
+        let other = MasterKey::generate();
+        let right = fs::read_to_string(pair.key()).unwrap();
+        fs::write(pair.key(), other.to_hex().expose()).unwrap();
+        assert!(matches!(pair.open(), Err(Error::WrongMasterKey { path }) if path == pair.epochs()));
+        fs::write(pair.key(), &right).unwrap();
+        let elsewhere = KeyFile::open(&pair.key(), &[6; 16]);
+        assert!(matches!(elsewhere, Err(Error::WrongMasterKey { .. })), "the files are of another instance");
+
+        fs::remove_file(pair.epochs()).unwrap();
+        assert!(matches!(pair.open(), Err(Error::MissingKeyFile { path }) if path == pair.epochs()));
+    }
+
+    #[test]
+    fn a_key_file_may_have_comments_and_blank_lines_and_only_one_key() {
+        let pair = Pair::new();
+        pair.create();
+        let digits = pair.master().to_hex().expose().clone();
+        let cases = [
+            (format!("{digits}\n"), true),
+            (digits.clone(), true),
+            (format!("# kept in the safe\r\n\r\n  {}  \r\n# end", digits.to_uppercase()), true),
+            (String::new(), false),
+            (format!("# {digits}\n"), false),
+            (format!("{digits}\n{digits}\n"), false),
+            (format!("{}\n", &digits[1..]), false),
+            (format!("{}g\n", &digits[1..]), false),
+            (format!("{}é\n", &digits[2..]), false),
+        ];
+        for (text, good) in cases {
+            fs::write(pair.key(), &text).unwrap();
+            match pair.open() {
+                Ok(_) => assert!(good),
+                Err(Error::BadKeyFile { path, .. }) => assert!(!good && path == pair.key()),
+                Err(other) => panic!("{other}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_damaged_epochs_file_is_refused_however_it_is_damaged() {
+        let pair = Pair::new();
+        pair.create().add_epoch().unwrap();
+        let good = fs::read_to_string(pair.epochs()).unwrap();
+        let keys: Vec<&str> = lines(&good).filter(|line| *line != "end").collect();
+        let swapped = format!("1 {}\n2 {}\nend\n", &keys[1][2..], &keys[0][2..]);
+        let flipped = {
+            let mut text = keys[1].to_owned();
+            let last = if text.ends_with('0') { "1" } else { "0" };
+            text.replace_range(text.len() - 1.., last);
+            format!("{}\n{text}\nend\n", keys[0])
+        };
+        let cases = [
+            String::new(),
+            "end\n".to_owned(),
+            good.replace("end\n", ""),
+            format!("{good}{}\n", keys[0]),
+            format!("{}\n", keys[0]),
+            format!("{}\n{}\nend", keys[0], &keys[1][..keys[1].len() - 2]),
+            format!("{}\n{}\nend", keys[0], &keys[1][..keys[1].len() - 1]),
+            format!("{}\nx{}\nend", keys[0], keys[1]),
+            format!("{}\n2\nend", keys[0]),
+            format!("{}\n2 \nend", keys[0]),
+            swapped,
+            flipped,
+        ];
+        for text in cases {
+            fs::write(pair.epochs(), &text).unwrap();
+            assert!(
+                matches!(pair.open(), Err(Error::BadKeyFile { path, .. }) if path == pair.epochs()),
+                "{text}"
+            );
+        }
+        // A whole line that is gone cannot be told from an epoch destroyed: what it wrapped says so when it is unwrapped.
+        fs::write(pair.epochs(), format!("{}\nend\n", keys[1])).unwrap();
+        assert_eq!(ids(&pair.open().unwrap()), [2]);
+    }
+
+    #[test]
+    fn an_epoch_that_was_destroyed_unwraps_nothing_and_its_octets_are_overwritten() {
+        let pair = Pair::new();
+        let mut key_file = pair.create();
+        let keys = AccountKeys::generate(ACCOUNT);
+        let purged = keys.wrap(key_file.newest());
+        assert_eq!(key_file.add_epoch().unwrap(), 2);
+        let kept = keys.wrap(key_file.newest());
+        assert_eq!([crate::wrapped_epoch(&purged), crate::wrapped_epoch(&kept)], [Some(1), Some(2)]);
+        assert!(AccountKeys::unwrap(ACCOUNT, &purged, &key_file).is_ok());
+
+        let mut old = fs::File::open(pair.epochs()).unwrap();
+        key_file.destroy_epochs_before(2).unwrap();
+        for key_file in [key_file, pair.open().unwrap()] {
+            assert_eq!(ids(&key_file), [2]);
+            let opened = AccountKeys::unwrap(ACCOUNT, &purged, &key_file);
+            assert!(matches!(opened, Err(Error::UnknownEpoch { id: 1 })));
+            assert!(AccountKeys::unwrap(ACCOUNT, &kept, &key_file).is_ok());
+        }
+        let mut octets = Vec::new();
+        old.read_to_end(&mut octets).unwrap();
+        assert!(octets.len() > 200 && octets.iter().all(|octet| *octet == 0));
+    }
+
+    #[test]
+    fn the_newest_epoch_is_never_destroyed_and_numbers_are_never_used_again() {
+        let pair = Pair::new();
+        let mut key_file = pair.create();
+        assert!(matches!(key_file.destroy_epochs_before(2), Err(Error::UnknownEpoch { id: 2 })));
+        key_file.destroy_epochs_before(1).unwrap();
+        key_file.destroy_epochs_before(0).unwrap();
+        assert_eq!(ids(&key_file), [1]);
+        key_file.add_epoch().unwrap();
+        key_file.add_epoch().unwrap();
+        key_file.destroy_epochs_before(3).unwrap();
+        let mut key_file = pair.open().unwrap();
+        assert_eq!(key_file.add_epoch().unwrap(), 4);
+        assert_eq!(ids(&pair.open().unwrap()), [3, 4]);
+    }
+
+    #[test]
+    fn replacing_the_master_key_ends_the_old_one_and_keeps_every_epoch_key() {
+        let pair = Pair::new();
+        let mut key_file = pair.create();
+        key_file.add_epoch().unwrap();
+        let epoch_keys: Vec<[u8; 32]> = key_file.epochs.iter().map(|epoch| *epoch.key()).collect();
+        let wrapped = AccountKeys::generate(ACCOUNT).wrap(key_file.newest());
+        let old_master = pair.master();
+        let mut old = fs::File::open(pair.key()).unwrap();
+
+        key_file.rotate_master().unwrap();
+        for key_file in [key_file, pair.open().unwrap()] {
+            assert_eq!(key_file.epochs.iter().map(|epoch| *epoch.key()).collect::<Vec<_>>(), epoch_keys);
+            assert!(AccountKeys::unwrap(ACCOUNT, &wrapped, &key_file).is_ok());
+        }
+        assert_eq!(mode(&pair.key()), 0o600);
+        let with_old = KeyFile::with_master(old_master, &pair.epochs(), &INSTANCE);
+        assert!(matches!(with_old, Err(Error::WrongMasterKey { .. })));
+        let mut octets = Vec::new();
+        old.read_to_end(&mut octets).unwrap();
+        assert!(octets.iter().all(|octet| *octet == 0), "the old key was overwritten");
+    }
+
+    #[test]
+    fn a_master_key_kept_elsewhere_is_replaced_in_two_steps() {
+        let pair = Pair::new();
+        let [first, next] = [MasterKey::generate(), MasterKey::generate()];
+        let mut key_file = KeyFile::create_with_master(first.clone(), &pair.epochs(), &INSTANCE).unwrap();
+        assert!(key_file.key_path().is_none());
+        assert!(matches!(key_file.rotate_master(), Err(Error::MasterKeptElsewhere)));
+        let with = |master: &MasterKey| KeyFile::with_master(master.clone(), &pair.epochs(), &INSTANCE);
+
+        key_file.admit_master(&next).unwrap();
+        key_file.admit_master(&next).unwrap();
+        key_file.add_epoch().unwrap();
+        assert_eq!(ids(&with(&first).unwrap()), [1, 2]);
+        let mut key_file = with(&next).unwrap();
+        assert_eq!(ids(&key_file), [1, 2], "an epoch added meanwhile opens with both");
+        key_file.retire_other_masters().unwrap();
+        assert!(matches!(with(&first), Err(Error::WrongMasterKey { .. })));
+        assert_eq!(ids(&with(&next).unwrap()), [1, 2]);
+    }
+
+    /// Runs `change` on a fresh pair with epochs 1 and 2, dies at its first step, then on another at its second, and so
+    /// on; after each `check` sees what is on disk. Then the change is made again, by a process started anew and by the one
+    /// in which it failed.
+    fn die_at_every_step(change: impl Fn(&mut KeyFile) -> Result<()>, check: impl Fn(&KeyFile, &[u8])) {
+        let mut deaths = 0;
+        for restart in [true, false] {
+            for steps in 0.. {
+                let pair = Pair::new();
+                let mut key_file = pair.create();
+                key_file.add_epoch().unwrap();
+                let wrapped = AccountKeys::generate(ACCOUNT).wrap(key_file.newest());
+                crash_after(Some(steps));
+                let changed = change(&mut key_file);
+                crash_after(None);
+                let opened = pair.open().unwrap();
+                check(&opened, &wrapped);
+                if changed.is_ok() {
+                    break;
+                }
+                deaths += 1;
+                if restart {
+                    key_file = opened;
+                }
+                change(&mut key_file).unwrap();
+                check(&pair.open().unwrap(), &wrapped);
+                let left = fs::read_dir(pair.key().parent().unwrap()).unwrap().count();
+                assert_eq!(left, 2, "a crash leaves nothing behind after the next change");
+            }
+        }
+        assert!(deaths >= 10, "{deaths}");
+    }
+
+    #[test]
+    fn a_crash_at_any_step_of_a_change_leaves_a_pair_that_opens() {
+        let unwraps = |key_file: &KeyFile, wrapped: &[u8]| {
+            AccountKeys::unwrap(ACCOUNT, wrapped, key_file).unwrap();
+        };
+        die_at_every_step(KeyFile::rotate_master, unwraps);
+        die_at_every_step(|key_file| key_file.add_epoch().map(drop), unwraps);
+        die_at_every_step(
+            |key_file| key_file.destroy_epochs_before(2),
+            |key_file, wrapped| {
+                unwraps(key_file, wrapped);
+                assert!([vec![1, 2], vec![2]].contains(&ids(key_file)));
+            },
+        );
+        die_at_every_step(|key_file| key_file.admit_master(&MasterKey::generate()), unwraps);
+    }
+
+    #[test]
+    fn a_crash_at_any_step_of_creation_is_completed_by_the_next_start() {
+        for next in [KeyFile::open, KeyFile::create] {
+            for steps in 0.. {
+                let pair = Pair::new();
+                crash_after(Some(steps));
+                let created = KeyFile::create(&pair.key(), &INSTANCE);
+                crash_after(None);
+                if created.is_ok() {
+                    assert!(steps > 10, "{steps}");
+                    break;
+                }
+                // Whichever the next start tries first, one of the two works, and what it gives stays.
+                let first = next(&pair.key(), &INSTANCE)
+                    .or_else(|_| pair.open())
+                    .or_else(|_| KeyFile::create(&pair.key(), &INSTANCE))
+                    .unwrap();
+                assert_eq!(first.key_path(), Some(pair.key().as_path()));
+                assert_eq!(pair.open().unwrap().newest().key(), first.newest().key());
+                assert!(matches!(KeyFile::create(&pair.key(), &INSTANCE), Err(Error::KeyFileExists { .. })));
+            }
+        }
+    }
+
+    #[test]
+    fn files_of_the_first_format_open_for_ever() {
+        let pair = Pair::new();
+        let write = |path: &Path, text: &str| {
+            files::make_directory_of(path).unwrap();
+            files::replace(path, text).unwrap();
+        };
+        write(&pair.key(), FROZEN_KEY);
+        write(&pair.epochs(), FROZEN_EPOCHS);
+        let key_file = pair.open().unwrap();
+        assert_eq!(ids(&key_file), [1, 2]);
+        assert_eq!(write_hex(key_file.newest().key()), FROZEN_EPOCH_2);
+        let keys = AccountKeys::unwrap(ACCOUNT, &read_hex_vec(FROZEN_WRAPPED).unwrap(), &key_file).unwrap();
+        assert_eq!(keys.token(1, 1, "frozen"), FROZEN_TOKEN);
+    }
+
+    const FROZEN_KEY: &str = "\
+# Signet master key of instance 05050505050505050505050505050505.
+# Without it and the epochs file beside it nobody can read the mail.
+443d860195c4fbe25a5f139b1367be3755e1f023842271b9095e8b68b797e8a4
+";
+    const FROZEN_EPOCHS: &str = "\
+# Signet epoch keys of instance 05050505050505050505050505050505, wrapped by the master key.
+# Without the newest version of this file nobody can read the mail. Back it up apart from the data.
+1 0101c98b84f60b83a5fe447f6f8efa5ff6e83ec4f9d8154a4aa902916c71e13f5e79f32614fe8d4cc553e5654da5af290b675d8b9bc30ab0fec0dd3a564b
+2 0102aaa3a11170e81c4c330d02a88d2ff94ddb7a83a0b99c88faf1b0b453d6149f167706eb1e5eede926c59d85bc64b93808fcf0f3041ae6001d9cf5c623
+end
+";
+    const FROZEN_EPOCH_2: &str = "41238120b1368f19babdcca98ee3e51a3eaec92a52a49e40e684634588f89fe2";
+    const FROZEN_WRAPPED: &str = "0100000002010130cea2a485e7145161adc62753838d3f80c2b751540db5635e2e3f0aaf7be81d2f878c1b8e75924f50f1b2470ad497b85f164ed04906548689483b11";
+    const FROZEN_TOKEN: u64 = 61_372_815_528_342_763;
+
+    #[test]
+    fn printing_shows_no_key() {
+        let pair = Pair::new();
+        let key_file = pair.create();
+        let shown = format!("{key_file:?} {:?} {:?}", key_file.newest(), key_file.master);
+        for key in [key_file.newest().key(), key_file.master.to_bytes().expose()] {
+            assert!(!shown.contains(&write_hex(key)));
+            assert!(!shown.contains(&format!("{}, {}", key[0], key[1])));
+        }
+    }
 }

@@ -35,6 +35,11 @@ impl MasterKey {
         Secret::new(write_hex(self.0.expose()))
     }
 
+    #[cfg(test)]
+    pub(crate) fn to_bytes(&self) -> &Secret<[u8; 32]> {
+        &self.0
+    }
+
     pub(crate) fn cipher(&self) -> Cipher {
         Cipher::new(self.0.expose())
     }
@@ -84,4 +89,43 @@ pub(crate) fn read_hex_vec(text: &str) -> Option<Zeroizing<Vec<u8>>> {
     let mut bytes = Zeroizing::new(vec![0; text.len() / 2]);
     read_hex(text, &mut bytes)?;
     Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_master_key_reads_back_from_its_text() {
+        let key = MasterKey::generate();
+        let text = key.to_hex().expose().clone();
+        assert_eq!(text.len(), 64);
+        assert_eq!(MasterKey::parse(&text).unwrap().0.expose(), key.0.expose());
+        assert_eq!(
+            MasterKey::parse(&format!(" {}\n", text.to_uppercase())).unwrap().0.expose(),
+            key.0.expose()
+        );
+        assert_eq!(text.parse::<MasterKey>().unwrap().0.expose(), key.0.expose());
+    }
+
+    #[test]
+    fn nothing_but_64_hexadecimal_digits_is_a_master_key() {
+        let text = "0".repeat(64);
+        let bad = [
+            "",
+            " ",
+            &text[1..],
+            &format!("{text}0"),
+            &format!("{}g", &text[1..]),
+            &format!("+{}", &text[1..]),
+        ];
+        for bad in bad {
+            assert!(matches!(MasterKey::parse(bad), Err(Error::BadMasterKey)), "{bad}");
+        }
+    }
+
+    #[test]
+    fn two_master_keys_are_never_the_same() {
+        assert_ne!(MasterKey::generate().0.expose(), MasterKey::generate().0.expose());
+    }
 }

@@ -16,7 +16,8 @@ const LANES: u32 = 1;
 
 /// The hash of a password that nobody has, with the parameters of [`hash()`]: verify against it when the address is
 /// unknown, and the answer takes as long as for a known one.
-pub const DUMMY_HASH: &str = "";
+pub const DUMMY_HASH: &str =
+    "$argon2id$v=19$m=19456,t=2,p=1$oqLaQcc0jB9r4Vf7eqaKlg$Yc7i1XazOGmgvrJzTaeBFyQpToUpCEnzuHb2dVJdUHI";
 
 /// Letters and digits that are not mistaken for each other when read out or copied by hand: 32, so 5 bits each.
 const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
@@ -52,4 +53,56 @@ pub fn random_password() -> Secret<String> {
         text.push(char::from(ALPHABET[rng.random_range(0..ALPHABET.len())]));
     }
     Secret::new(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_verifies_against_its_hash_and_no_other_does() {
+        let hash = hash("correct horse").unwrap();
+        assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
+        assert!(verify("correct horse", &hash));
+        for wrong in ["", "correct hors", "correct horse ", "Correct horse"] {
+            assert!(!verify(wrong, &hash));
+        }
+    }
+
+    #[test]
+    fn the_same_password_has_another_hash_each_time() {
+        assert_ne!(hash("a").unwrap(), hash("a").unwrap());
+    }
+
+    #[test]
+    fn a_hash_that_cannot_be_read_matches_nothing() {
+        for bad in ["", "a", "$argon2id$", "$argon2id$v=19$m=19456,t=2,p=1$", "$2y$10$abcdefghijklmnopqrstuv"]
+        {
+            assert!(!verify("", bad) && !verify("a", bad));
+        }
+    }
+
+    #[test]
+    fn the_dummy_hash_costs_what_a_real_one_does_and_matches_nothing() {
+        let [dummy, real] = [DUMMY_HASH, &hash("a").unwrap()].map(|hash| {
+            let parts: Vec<String> = hash.split('$').map(str::to_owned).collect();
+            assert!(PasswordHash::new(hash).is_ok());
+            (parts[..4].to_vec(), parts[4].len(), parts[5].len())
+        });
+        assert_eq!(dummy, real);
+        assert!(!verify("", DUMMY_HASH));
+    }
+
+    #[test]
+    fn a_random_password_has_24_unambiguous_letters_in_six_groups() {
+        let [one, other] = [random_password(), random_password()];
+        assert_ne!(one.expose(), other.expose());
+        let groups: Vec<&str> = one.expose().split('-').collect();
+        assert_eq!(groups.len(), 6);
+        assert!(groups.iter().all(|group| group.len() == 4 && group.bytes().all(|b| ALPHABET.contains(&b))));
+        assert!(!ALPHABET.iter().any(|b| b"lo01".contains(b)));
+        let mut letters = ALPHABET.to_vec();
+        letters.dedup();
+        assert_eq!(letters.len(), 32);
+    }
 }

@@ -49,3 +49,40 @@ impl<'de, T: Zeroize + serde::Deserialize<'de>> serde::Deserialize<'de> for Secr
         T::deserialize(deserializer).map(Secret)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn printing_a_secret_shows_nothing_of_it() {
+        let secret = Secret::new("hunter2".to_owned());
+        assert_eq!(
+            format!("{secret:?} {:#?} {:?}", secret, Some(&secret)),
+            "[hidden] [hidden] Some([hidden])"
+        );
+        assert_eq!(secret.expose(), "hunter2");
+    }
+
+    #[test]
+    fn a_secret_is_read_like_the_value_it_holds() {
+        use serde::de::IntoDeserializer;
+        use serde::de::value::{Error, StrDeserializer};
+        let text: StrDeserializer<'_, Error> = "hunter2".into_deserializer();
+        let secret: Secret<String> = serde::Deserialize::deserialize(text).unwrap();
+        assert_eq!(secret.expose(), "hunter2");
+    }
+
+    #[test]
+    fn a_dropped_secret_was_overwritten() {
+        struct Seen<'a>(&'a std::cell::Cell<bool>);
+        impl Zeroize for Seen<'_> {
+            fn zeroize(&mut self) {
+                self.0.set(true);
+            }
+        }
+        let seen = std::cell::Cell::new(false);
+        drop(Secret::new(Seen(&seen)));
+        assert!(seen.get());
+    }
+}
