@@ -295,6 +295,24 @@ class Story:
         sys.exit(0 if self.passed and not self.failed else 1)
 
 
+def tell(name: str, body, log_level: str = "info", **variables: str) -> None:
+    """Runs `body(story, place, signet)` in a place of its own, cleans up whatever happens, and ends the process."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    story, place = Story(), Workplace(name)
+    signet = Signet(place / "signet", log_level, **variables)
+    try:
+        body(story, place, signet)
+    except Exception as error:
+        traceback.print_exc()
+        story.check("the story came to its end", False, repr(error))
+    finally:
+        signet.kill()
+        if story.failed and signet.log.exists():
+            print(f"# the end of Signet's log:\n{signet.log_tail(40)}")
+        place.remove()
+    story.end()
+
+
 class _Step:
     def __init__(self, story: Story, sentence: str):
         self.story, self.sentence = story, sentence
