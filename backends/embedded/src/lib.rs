@@ -1,1 +1,3 @@
 //! embedded
+
+pub mod index;
