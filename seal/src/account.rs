@@ -330,6 +330,14 @@ mod tests {
     }
 
     #[test]
+    fn keys_are_shared_between_threads() {
+        fn shared<T: Send + Sync>() {}
+        shared::<AccountKeys>();
+        shared::<crate::InstanceKey>();
+        shared::<KeyFile>();
+    }
+
+    #[test]
     fn printing_keys_shows_nothing_of_them() {
         assert_eq!(format!("{:?}", keys()), "AccountKeys { key_id: 1, .. }");
     }

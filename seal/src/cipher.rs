@@ -8,8 +8,9 @@
 
 use crate::error::{Error, Result};
 use crate::random::random_bytes;
+use aes::Aes256Enc;
 use aes_gcm_siv::aead::{AeadInOut, KeyInit};
-use aes_gcm_siv::{Aes256GcmSiv, Nonce, Tag};
+use aes_gcm_siv::{AesGcmSiv, Nonce, Tag};
 use zeroize::Zeroize;
 
 /// The first octet of everything sealed.
@@ -18,11 +19,13 @@ const NONCE: usize = 12;
 const TAG: usize = 16;
 
 /// A key made ready for sealing. Its key schedule is overwritten when it is dropped.
-pub(crate) struct Cipher(Aes256GcmSiv);
+///
+/// AES forwards only: the mode never runs it backwards, and accounts in use hold half the key schedule that way.
+pub(crate) struct Cipher(AesGcmSiv<Aes256Enc>);
 
 impl Cipher {
     pub(crate) fn new(key: &[u8; 32]) -> Cipher {
-        Cipher(Aes256GcmSiv::new(key.into()))
+        Cipher(AesGcmSiv::new(key.into()))
     }
 
     /// Seals under a fresh random nonce.

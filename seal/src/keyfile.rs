@@ -272,13 +272,14 @@ fn epochs_path(key_path: &Path) -> PathBuf {
 
 /// The pair that a crash in [`KeyFile::create`] left one rename short, if that is what is there.
 fn finish_creation(path: &Path, instance: &[u8; 16]) -> Result<Option<KeyFile>> {
-    let text = match files::read(&files::pending(path)) {
-        Err(Error::MissingKeyFile { .. }) => return Ok(None),
-        other => other?,
-    };
-    let master = key_of_text(path, &text)?;
-    let mut key_file = match KeyFile::with_master(master, &epochs_path(path), instance) {
-        Err(Error::MissingKeyFile { .. } | Error::WrongMasterKey { .. }) => return Ok(None),
+    let epochs_path = epochs_path(path);
+    let pending = files::pending(path);
+    if !files::exists(&epochs_path)? || !files::exists(&pending)? {
+        return Ok(None);
+    }
+    let Ok(master) = key_of_text(&pending, &files::read(&pending)?) else { return Ok(None) };
+    let mut key_file = match KeyFile::with_master(master, &epochs_path, instance) {
+        Err(Error::WrongMasterKey { .. }) => return Ok(None),
         other => other?,
     };
     files::promote_pending(path)?;
@@ -721,11 +722,12 @@ mod tests {
                     assert!(steps > 10, "{steps}");
                     break;
                 }
-                // Whichever the next start tries first, one of the two works, and what it gives stays.
-                let first = next(&pair.key(), &INSTANCE)
-                    .or_else(|_| pair.open())
-                    .or_else(|_| KeyFile::create(&pair.key(), &INSTANCE))
-                    .unwrap();
+                // Whichever the next start tries first, what it says is true, and what it gives stays.
+                let first = match next(&pair.key(), &INSTANCE) {
+                    Err(Error::MissingKeyFile { .. }) => pair.create(),
+                    Err(Error::KeyFileExists { .. }) => pair.open().unwrap(),
+                    other => other.unwrap(),
+                };
                 assert_eq!(first.key_path(), Some(pair.key().as_path()));
                 assert_eq!(pair.open().unwrap().newest().key(), first.newest().key());
                 assert!(matches!(KeyFile::create(&pair.key(), &INSTANCE), Err(Error::KeyFileExists { .. })));
