@@ -9,7 +9,13 @@ use crate::{AccountId, Durability, MessageId, Result};
 pub trait BlobStore: Send + Sync {
     /// Keeps the chunks of a message, in order, at least one. A repeated put of the same chunks changes nothing; chunks
     /// sealed anew replace the old ones as a whole.
-    async fn put(&self, account: AccountId, message: MessageId, chunks: Vec<Vec<u8>>, durability: Durability) -> Result<()>;
+    async fn put(
+        &self,
+        account: AccountId,
+        message: MessageId,
+        chunks: Vec<Vec<u8>>,
+        durability: Durability,
+    ) -> Result<()>;
 
     /// All chunks of a message in order, or `None` if there is no such blob.
     async fn get(&self, account: AccountId, message: MessageId) -> Result<Option<Vec<Vec<u8>>>>;
@@ -21,5 +27,6 @@ pub trait BlobStore: Send + Sync {
     async fn remove_account(&self, account: AccountId) -> Result<()>;
 
     /// Ids that have a blob, ascending, strictly after `after`, at most `limit`: what a check compares with the rows.
-    async fn ids(&self, account: AccountId, after: Option<MessageId>, limit: usize) -> Result<Vec<MessageId>>;
+    async fn ids(&self, account: AccountId, after: Option<MessageId>, limit: usize)
+    -> Result<Vec<MessageId>>;
 }

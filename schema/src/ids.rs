@@ -123,7 +123,15 @@ mod tests {
 
     #[test]
     fn what_is_not_32_lower_case_digits_is_no_id() {
-        for text in ["", "00", &"0".repeat(31), &"0".repeat(33), &"G".repeat(32), &"A".repeat(32), "é".repeat(16).as_str()] {
+        for text in [
+            "",
+            "00",
+            &"0".repeat(31),
+            &"0".repeat(33),
+            &"G".repeat(32),
+            &"A".repeat(32),
+            "é".repeat(16).as_str(),
+        ] {
             assert_eq!(text.parse::<MessageId>(), Err(InvalidId), "{text:?}");
         }
     }

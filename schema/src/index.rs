@@ -132,8 +132,16 @@ pub trait SearchIndex: Send + Sync {
     async fn remove_account(&self, account: AccountId) -> Result<()>;
 
     /// Finds messages: `offset` 0 and up, `limit` at least 1.
-    async fn search(&self, account: AccountId, query: &Query, sort: Sort, offset: usize, limit: usize) -> Result<Hits>;
+    async fn search(
+        &self,
+        account: AccountId,
+        query: &Query,
+        sort: Sort,
+        offset: usize,
+        limit: usize,
+    ) -> Result<Hits>;
 
     /// Ids in the index, ascending, strictly after `after`, at most `limit`: what a check compares with the store.
-    async fn ids(&self, account: AccountId, after: Option<MessageId>, limit: usize) -> Result<Vec<MessageId>>;
+    async fn ids(&self, account: AccountId, after: Option<MessageId>, limit: usize)
+    -> Result<Vec<MessageId>>;
 }

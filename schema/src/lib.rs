@@ -1,27 +1,60 @@
 //! WHAT IS STORED: the nouns, the five traits that a backend implements, and what is built on them.
+//!
+//! A backend keeps rows, blobs, postings, jobs and passing values; it sees ids, numbers, keyed hashes and sealed octets.
+//! What is written, in which order and under which key is decided here, once for both backends: [`Instance`] for what
+//! belongs to all, [`Account`] for what belongs to one account.
 
+mod address;
 mod backend;
 mod blobs;
 mod cache;
 mod change;
 mod clock;
+mod compression;
 pub mod contract;
+mod credential;
+mod delivery;
+mod directory;
+mod entry;
 mod error;
 mod ids;
 pub mod index;
+mod indexing;
+mod instance;
+mod keyring;
+mod listings;
+mod mailbox;
+mod mailboxes;
+mod message;
+mod messages;
 mod queue;
+mod states;
+pub mod step;
 mod store;
 mod table;
+mod thread;
+mod value;
 
 pub use backend::Backend;
 pub use blobs::BlobStore;
 pub use cache::Cache;
 pub use change::{Change, ChangeKind, ChangePage, Position};
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use credential::{NewSession, Session};
+pub use delivery::{Arrival, Incoming, Kept};
+pub use directory::{AccountInfo, Domain, Purged, Recipient};
 pub use error::{Error, Result};
 pub use ids::{AccountId, DiscussionId, InvalidId, MailboxId, MessageId, ThreadId, uuid_v8};
 pub use index::SearchIndex;
+pub use indexing::Progress;
+pub use instance::{Account, Instance, Settings};
+pub use listings::{Discussion, DiscussionPage, Thread, ThreadPage};
+pub use mailbox::{Mailbox, Role, Totals};
+pub use mailboxes::MailboxDeleted;
+pub use message::{Envelope, KEYWORDS, Message, MessageRow, Patched, State, StatePatch, is_keyword};
+pub use messages::{ListFilter, MessagePage};
 pub use queue::{DeadLetter, Depth, Job, JobQueue, Lease};
+pub use states::Deleted;
 pub use store::{Durability, MailStore, Write};
 pub use table::{List, ListPosition, Row, RowKey, Scan, Table, pair};
 

@@ -42,7 +42,13 @@ pub trait MailStore: Send + Sync {
 
     /// Replaces a row's value if it is still `expected` (`None` = no row), then carries out `then`; durable when it
     /// returns. False if the row holds something else, and then nothing is written.
-    async fn replace(&self, key: RowKey, expected: Option<Vec<u8>>, new: Option<Vec<u8>>, then: Vec<Write>) -> Result<bool>;
+    async fn replace(
+        &self,
+        key: RowKey,
+        expected: Option<Vec<u8>>,
+        new: Option<Vec<u8>>,
+        then: Vec<Write>,
+    ) -> Result<bool>;
 
     /// Entries of the account's change feed after `since`, oldest first, at most `limit` (at least 1). No entry ever
     /// appears at or before a position that was handed out, and none that a crash could undo is shown.

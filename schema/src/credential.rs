@@ -1,0 +1,126 @@
+//! Signing in, and what a client shows afterwards.
+
+use std::sync::Arc;
+
+use seal::Credential;
+use serde::{Deserialize, Serialize};
+
+use crate::{Account, AccountId, Durability, Error, Instance, Millis, Result, RowKey, Table, Write, value};
+
+const HOUR: Millis = 3_600_000;
+
+/// A sign-in, with the credential that is shown this once.
+#[derive(Debug)]
+pub struct NewSession {
+    /// What the client shows from now on.
+    pub credential: Credential,
+    /// Whose it is.
+    pub account: AccountId,
+    /// Until when.
+    pub expires_at: Millis,
+}
+
+/// Whose a credential is.
+#[derive(Debug, Clone)]
+pub struct Session {
+    /// The account it opens.
+    pub account: Account,
+    /// Until when.
+    pub expires_at: Millis,
+}
+
+#[derive(Serialize, Deserialize)]
+struct CredentialRow {
+    account: AccountId,
+    expires_at: Millis,
+}
+
+fn credential_row(hash: &[u8]) -> RowKey {
+    RowKey::new(Table::Credentials, hash, [])
+}
+
+impl Instance {
+    /// Signs in; `None` if the address or the password is wrong or the account is locked. An unknown address takes as
+    /// long as a wrong password.
+    pub async fn sign_in(&self, address: &str, password: &str) -> Result<Option<NewSession>> {
+        let account = self.account_by_address(address).await?;
+        let row = match account {
+            Some(id) => self.account_row(id).await?,
+            None => None,
+        };
+        let locked = row.as_ref().is_none_or(|row| row.locked);
+        let hash = row.map_or_else(|| seal::password::DUMMY_HASH.to_owned(), |row| row.password);
+        let password = seal::Secret::new(password.to_owned());
+        let verified = tokio::task::spawn_blocking(move || seal::password::verify(password.expose(), &hash))
+            .await
+            .map_err(|error| Error::transient("checking a password was cut short", error))?;
+        match account {
+            Some(account) if verified && !locked => self.start_session(account).await.map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    async fn start_session(&self, account: AccountId) -> Result<NewSession> {
+        let credential = Credential::generate();
+        let hash = credential.hash();
+        let expires_at = self.now() + Millis::from(self.settings.session_hours) * HOUR;
+        let key = credential_row(&hash);
+        let sealed =
+            value::seal_instance(self.keyring.instance(), &key, &CredentialRow { account, expires_at });
+        let listed = RowKey::new(Table::CredentialsByAccount, *account.as_bytes(), hash);
+        let writes = vec![Write::Put(key, sealed), Write::Put(listed, expires_at.to_be_bytes().to_vec())];
+        self.backend.store.write(writes, Durability::Now).await?;
+        self.drop_expired(account).await?;
+        Ok(NewSession { credential, account, expires_at })
+    }
+
+    /// Whose the credential is; `None` if nobody's (any more).
+    pub async fn session(self: &Arc<Self>, credential: &Credential) -> Result<Option<Session>> {
+        let key = credential_row(&credential.hash());
+        let Some(sealed) = self.backend.store.get(std::slice::from_ref(&key)).await?.pop().flatten() else {
+            return Ok(None);
+        };
+        let row: CredentialRow = value::open_instance(self.keyring.instance(), &key, &sealed)?;
+        if row.expires_at <= self.now() {
+            return Ok(None);
+        }
+        let account = self.account(row.account).await?;
+        Ok(account.map(|account| Session { account, expires_at: row.expires_at }))
+    }
+
+    /// Ends the credential's session. An unknown one is ignored.
+    pub async fn sign_out(self: &Arc<Self>, credential: &Credential) -> Result<()> {
+        let hash = credential.hash();
+        let mut writes = vec![Write::Delete(credential_row(&hash))];
+        if let Some(session) = self.session(credential).await? {
+            let account = *session.account.id().as_bytes();
+            writes.push(Write::Delete(RowKey::new(Table::CredentialsByAccount, account, hash)));
+        }
+        self.backend.store.write(writes, Durability::Now).await
+    }
+
+    /// Ends every session of the account.
+    pub(crate) async fn end_sessions(&self, account: AccountId) -> Result<()> {
+        self.drop_sessions(account, Millis::MAX).await
+    }
+
+    async fn drop_expired(&self, account: AccountId) -> Result<()> {
+        self.drop_sessions(account, self.now()).await
+    }
+
+    async fn drop_sessions(&self, account: AccountId, expired_at: Millis) -> Result<()> {
+        let mut writes = Vec::new();
+        for (hash, expires_at) in self.account_rows(Table::CredentialsByAccount, account).await? {
+            let expires_at = expires_at.as_slice().try_into().map_or(0, Millis::from_be_bytes);
+            if expires_at <= expired_at {
+                writes.push(Write::Delete(credential_row(&hash)));
+                writes.push(Write::Delete(RowKey::new(
+                    Table::CredentialsByAccount,
+                    *account.as_bytes(),
+                    hash,
+                )));
+            }
+        }
+        if writes.is_empty() { Ok(()) } else { self.backend.store.write(writes, Durability::Now).await }
+    }
+}

@@ -1,0 +1,233 @@
+//! Keeping a message: bytes, rows and the index job, in this order, each step safe to repeat.
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::atomic::Ordering;
+
+use crate::entry::Entry;
+use crate::{
+    Account, Change, ChangeKind, DiscussionId, Durability, Envelope, Job, List, ListPosition, MailboxId,
+    MessageId, MessageRow, Millis, Result, Role, RowKey, State, Table, ThreadId, Write, compression, step,
+    uuid_v8, value,
+};
+
+/// How long a final delete outlives the message: the same bytes that come again within it stay deleted.
+const DELETION_KEPT: Millis = 30 * 24 * 3_600_000;
+
+/// A message that has come in, parsed and compressed once for all of its recipients.
+pub struct Incoming<'a> {
+    raw: &'a [u8],
+    packed: Vec<u8>,
+    head: mail::Head,
+    thread_keys: mail::thread::ThreadKeys,
+    participants: Vec<String>,
+}
+
+impl<'a> Incoming<'a> {
+    /// Reads and compresses a message. It takes CPU time in proportion to the size: above some hundred KiB, call it
+    /// where blocking is allowed.
+    pub fn prepare(raw: &'a [u8], limits: &mail::Limits) -> Self {
+        let head = mail::parse(raw, limits).head();
+        Self {
+            raw,
+            packed: compression::compress(raw),
+            thread_keys: mail::thread::thread_keys(&head),
+            participants: mail::thread::participants(&head),
+            head,
+        }
+    }
+
+    /// Octets as received.
+    pub fn size(&self) -> u64 {
+        self.raw.len() as u64
+    }
+}
+
+/// How a message came to one account.
+#[derive(Debug, Clone, Default)]
+pub struct Arrival {
+    /// Who sent it to whom, on the wire.
+    pub envelope: Envelope,
+    /// When; `None` = now.
+    pub received_at: Option<Millis>,
+    /// Where it is put; `None` = the inbox.
+    pub mailbox: Option<MailboxId>,
+    /// What is said of it from the start.
+    pub keywords: BTreeSet<String>,
+    /// Whether it comes back if it was finally deleted before, as an import wants.
+    pub revive: bool,
+}
+
+/// What became of a message that was kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kept {
+    /// Its id.
+    pub id: MessageId,
+    /// False if the same bytes were here already, or were finally deleted.
+    pub is_new: bool,
+}
+
+impl Account {
+    /// The id that a message with these bytes has in this account.
+    pub fn message_id(&self, raw: &[u8]) -> MessageId {
+        MessageId(uuid_v8(&self.keys.digest_bytes(raw)))
+    }
+
+    /// Keeps a message. When it returns, bytes, rows and the index job are durable. The same bytes again are the same
+    /// message, with the time of the first.
+    pub async fn keep(&self, incoming: &Incoming<'_>, arrival: Arrival) -> Result<Kept> {
+        let id = self.message_id(incoming.raw);
+        // Two sessions that bring the same bytes at once: the second finds what the first has written.
+        let lock = usize::from(id.0[0] ^ self.id.0[0]) % self.instance.deliveries.len();
+        let _turn = self.instance.deliveries[lock].lock().await;
+
+        let message = RowKey::of_message(Table::Messages, self.id, id);
+        let deletion = RowKey::of_message(Table::Deletions, self.id, id);
+        let found = self.backend().store.get(&[message.clone(), deletion.clone()]).await?;
+        if let Some(sealed) = &found[0] {
+            let row: MessageRow = value::open(&self.keys, &message, sealed)?;
+            self.finish_earlier(id, row.received_at).await?;
+            return Ok(Kept { id, is_new: false });
+        }
+        if let Some(deleted_at) = &found[1] {
+            let deleted_at = deleted_at.as_slice().try_into().map_or(0, Millis::from_be_bytes);
+            if !arrival.revive && self.instance.now() < deleted_at.saturating_add(DELETION_KEPT) {
+                self.backend().store.flush().await?;
+                return Ok(Kept { id, is_new: false });
+            }
+        }
+
+        let chunks = self.keys.seal_blob(id.as_bytes(), &incoming.packed);
+        self.backend().blobs.put(self.id, id, chunks, Durability::Later).await?;
+        step!("delivery.blob");
+
+        let received_at = arrival.received_at.unwrap_or_else(|| self.instance.now());
+        let joined = self.join_thread(id, incoming, received_at).await?;
+        step!("delivery.links");
+
+        let mut writes = self.rows(id, incoming, arrival, received_at, joined.root).await?;
+        if found[1].is_some() {
+            writes.push(Write::Delete(deletion));
+        }
+        self.backend().store.write(writes, Durability::Later).await?;
+        step!("delivery.rows");
+
+        let mut jobs = vec![Job::IndexMessage { account: self.id, message: id }];
+        jobs.extend(joined.merged.iter().map(|&thread| Job::CompressThread { account: self.id, thread }));
+        self.backend().queue.publish(jobs).await?;
+        step!("delivery.job");
+        if let Some(used) = self.instance.used.get(&self.id) {
+            used.fetch_add(incoming.size(), Ordering::Relaxed);
+        }
+        Ok(Kept { id, is_new: true })
+    }
+
+    /// A delivery that was cut short after its rows may lack its job; whoever brings the bytes again completes it.
+    async fn finish_earlier(&self, id: MessageId, received_at: Millis) -> Result<()> {
+        let unindexed = self.unindexed_row(ListPosition::new(received_at, id.0));
+        if self.backend().store.get(&[unindexed]).await?[0].is_some() {
+            return self
+                .backend()
+                .queue
+                .publish(vec![Job::IndexMessage { account: self.id, message: id }])
+                .await;
+        }
+        self.backend().store.flush().await
+    }
+
+    pub(crate) fn unindexed_row(&self, at: ListPosition) -> RowKey {
+        RowKey::new(Table::Unindexed, *self.id.as_bytes(), at.clustering())
+    }
+
+    /// The id of the discussion among these people.
+    pub(crate) fn discussion_of(&self, participants: &[String]) -> DiscussionId {
+        let parts: Vec<&[u8]> = participants.iter().map(|address| address.as_bytes()).collect();
+        DiscussionId(uuid_v8(&self.keys.digest("discussion", &parts)))
+    }
+
+    async fn rows(
+        &self,
+        id: MessageId,
+        incoming: &Incoming<'_>,
+        arrival: Arrival,
+        received_at: Millis,
+        thread: ThreadId,
+    ) -> Result<Vec<Write>> {
+        let inbox = self.role_mailbox(Role::Inbox);
+        let at = ListPosition::new(received_at, id.0);
+        let discussion = self.discussion_of(&incoming.participants);
+        let row = MessageRow {
+            received_at,
+            size: incoming.size(),
+            thread,
+            discussion,
+            envelope: arrival.envelope,
+            head: incoming.head.clone(),
+        };
+        let state = State {
+            version: 0,
+            mailboxes: [arrival.mailbox.unwrap_or(inbox)].into(),
+            keywords: arrival.keywords,
+        };
+        let entry = Entry { unread: state.is_unread(), size: row.size }.to_bytes();
+
+        let mut writes = self.activity_writes(thread, discussion, at).await?;
+        let key = RowKey::of_message(Table::Messages, self.id, id);
+        writes.push(Write::Put(key.clone(), value::seal(&self.keys, &key, &row)));
+        if state != State::initial(inbox) {
+            let key = RowKey::of_message(Table::States, self.id, id);
+            writes.push(Write::Put(key.clone(), value::seal(&self.keys, &key, &state)));
+        }
+        for list in self.lists(&row, &state) {
+            writes.push(Write::Put(list.row(self.id, at), entry.clone()));
+        }
+        writes.extend(self.subject_row(incoming, received_at, thread));
+        writes.push(Write::Put(self.unindexed_row(at), vec![]));
+        writes.push(Write::Change(self.id, Change { kind: ChangeKind::MessageCreated, id: id.0 }));
+        Ok(writes)
+    }
+
+    /// Every list that a message stands in.
+    pub(crate) fn lists(&self, row: &MessageRow, state: &State) -> Vec<List> {
+        let mut lists = vec![List::Account, List::Thread(row.thread), List::Discussion(row.discussion)];
+        lists.extend(state.mailboxes.iter().map(|&mailbox| List::Mailbox(mailbox)));
+        lists.extend(state.keywords.iter().map(|keyword| self.keyword_list(keyword)));
+        lists
+    }
+
+    fn subject_row(&self, incoming: &Incoming<'_>, received_at: Millis, thread: ThreadId) -> Option<Write> {
+        let subject = &incoming.thread_keys.base_subject;
+        if subject.is_empty() {
+            return None;
+        }
+        let at = ListPosition::new(incoming.head.sent_at.unwrap_or(received_at), thread.0);
+        let key = RowKey::new(Table::ThreadsBySubject, self.subject_partition(subject), at.clustering());
+        Some(Write::Put(key, self.participant_hashes(incoming).into_iter().flatten().collect()))
+    }
+
+    pub(crate) fn subject_partition(&self, base_subject: &str) -> Vec<u8> {
+        crate::pair(self.id, &self.hash16("base subject", &[base_subject.as_bytes()]))
+    }
+
+    /// Keyed hashes of the people a message is among, 8 octets each.
+    pub(crate) fn participant_hashes(&self, incoming: &Incoming<'_>) -> HashSet<[u8; 8]> {
+        let people = incoming.participants.iter().take(PARTICIPANTS);
+        people
+            .map(|address| {
+                *self.hash16("participant", &[address.as_bytes()]).first_chunk().expect("16 octets hold 8")
+            })
+            .collect()
+    }
+}
+
+/// People of a message that count for joining a thread by its subject.
+const PARTICIPANTS: usize = 50;
+
+impl Incoming<'_> {
+    pub(crate) fn head(&self) -> &mail::Head {
+        &self.head
+    }
+
+    pub(crate) fn thread_keys(&self) -> &mail::thread::ThreadKeys {
+        &self.thread_keys
+    }
+}

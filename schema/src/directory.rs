@@ -1,0 +1,462 @@
+//! Domains, accounts and addresses: whose mail is whose.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::address::{MailAddress, parse_domain};
+use crate::mailbox::MailboxRow;
+use crate::{
+    AccountId, Durability, Error, Instance, Job, Millis, Result, Role, RowKey, Scan, Table, Write, uuid_v8,
+    value,
+};
+
+/// Rows read at once where all are wanted.
+const PAGE: usize = 1_000;
+/// The fewest characters of a password.
+const PASSWORD_CHARACTERS: usize = 8;
+/// The most octets of a password.
+const PASSWORD_OCTETS: usize = 1_024;
+
+/// A domain that we host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Domain {
+    /// Its name, lower-cased.
+    pub name: String,
+    /// When it was added.
+    pub created_at: Millis,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct AccountRow {
+    pub address: String,
+    pub password: String,
+    pub quota: Option<u64>,
+    pub locked: bool,
+    pub created_at: Millis,
+}
+
+/// An account as its operator sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccountInfo {
+    /// Which.
+    pub id: AccountId,
+    /// Its addresses, the one it was created with first; `@domain` is a catch-all.
+    pub addresses: Vec<String>,
+    /// Octets it may hold; `None` = no limit.
+    pub quota: Option<u64>,
+    /// Whether sign-in is refused.
+    pub locked: bool,
+    /// When it was created.
+    pub created_at: Millis,
+}
+
+/// Whose mail a recipient's is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recipient {
+    /// This account's.
+    Account(AccountId),
+    /// An account's that may hold no more.
+    OverQuota,
+    /// Nobody's, on a domain that we host.
+    UnknownAddress,
+    /// Nobody's: we do not host the domain.
+    UnknownDomain,
+}
+
+/// What a purge did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Purged {
+    /// The epoch that all other keys are wrapped under now; every older one is destroyed.
+    pub epoch: u32,
+}
+
+fn account_row(id: AccountId) -> RowKey {
+    RowKey::new(Table::Accounts, [], *id.as_bytes())
+}
+
+fn check_password(password: &str) -> Result<()> {
+    if password.chars().count() < PASSWORD_CHARACTERS {
+        return Err(Error::Refused { what: "a password has at least 8 characters" });
+    }
+    if password.len() > PASSWORD_OCTETS {
+        return Err(Error::Refused { what: "a password has at most 1024 octets" });
+    }
+    Ok(())
+}
+
+async fn hash_password(password: &str) -> Result<String> {
+    check_password(password)?;
+    let password = seal::Secret::new(password.to_owned());
+    tokio::task::spawn_blocking(move || seal::password::hash(password.expose()))
+        .await
+        .map_err(|error| Error::transient("hashing a password was cut short", error))?
+        .map_err(|error| Error::permanent("the password could not be hashed", error))
+}
+
+impl Instance {
+    fn domain_row(&self, name: &str) -> RowKey {
+        RowKey::new(Table::Domains, [], self.keyring.instance().hash("domain", name.as_bytes()))
+    }
+
+    fn address_hash(&self, address: &MailAddress) -> [u8; 32] {
+        self.keyring.instance().hash("address", address.to_string().as_bytes())
+    }
+
+    fn address_row(&self, address: &MailAddress) -> RowKey {
+        RowKey::new(Table::Addresses, self.address_hash(address), [])
+    }
+
+    async fn row(&self, key: &RowKey) -> Result<Option<Vec<u8>>> {
+        Ok(self.backend.store.get(std::slice::from_ref(key)).await?.pop().flatten())
+    }
+
+    /// Hosts a domain.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] if it is not a domain name, [`Error::Conflict`] if it is there already.
+    pub async fn add_domain(&self, name: &str) -> Result<()> {
+        let name = parse_domain(name)?;
+        let key = self.domain_row(&name);
+        let domain = Domain { name, created_at: self.now() };
+        let sealed = value::seal_instance(self.keyring.instance(), &key, &domain);
+        match self.backend.store.replace(key, None, Some(sealed), vec![]).await? {
+            true => Ok(()),
+            false => Err(Error::Conflict { what: "the domain is there already" }),
+        }
+    }
+
+    /// The domains that we host, by name.
+    pub async fn domains(&self) -> Result<Vec<Domain>> {
+        let mut domains = Vec::new();
+        for (clustering, sealed) in self.all_rows(Table::Domains).await? {
+            let key = RowKey::new(Table::Domains, [], clustering);
+            domains.push(value::open_instance::<Domain>(self.keyring.instance(), &key, &sealed)?);
+        }
+        domains.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(domains)
+    }
+
+    /// Hosts a domain no more. False if it was not there.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] while an account has an address on it.
+    pub async fn remove_domain(&self, name: &str) -> Result<bool> {
+        let name = parse_domain(name)?;
+        let key = self.domain_row(&name);
+        if self.row(&key).await?.is_none() {
+            return Ok(false);
+        }
+        let suffix = format!("@{name}");
+        for id in self.accounts().await? {
+            if self.addresses(id).await?.iter().any(|address| address.ends_with(&suffix)) {
+                return Err(Error::Conflict { what: "an account has an address on the domain" });
+            }
+        }
+        self.backend.store.write(vec![Write::Delete(key)], Durability::Now).await?;
+        Ok(true)
+    }
+
+    /// Creates an account with its mailboxes and its first address.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] if the address or the password is not one or the domain is not hosted,
+    /// [`Error::Conflict`] if the address is taken.
+    pub async fn create_account(
+        &self,
+        address: &str,
+        password: &str,
+        quota: Option<u64>,
+    ) -> Result<AccountId> {
+        let address = self.free_address(address).await?;
+        if address.local.is_empty() {
+            return Err(Error::Refused { what: "an account's first address is no catch-all" });
+        }
+        let password = hash_password(password).await?;
+        let id = AccountId::random();
+        let row = AccountRow {
+            address: address.to_string(),
+            password,
+            quota: quota.or(self.settings.quota),
+            locked: false,
+            created_at: self.now(),
+        };
+        let claim = self.address_row(&address);
+        let owner = Some(id.as_bytes().to_vec());
+        if !self.backend.store.replace(claim, None, owner, vec![]).await? {
+            return Err(Error::Conflict { what: "the address is taken" });
+        }
+        let listed = RowKey::new(Table::AddressesByAccount, *id.as_bytes(), self.address_hash(&address));
+        self.keyring
+            .create(id, |keys| {
+                let mut writes = vec![
+                    Write::Put(account_row(id), value::seal(keys, &account_row(id), &row)),
+                    Write::Put(listed.clone(), value::seal(keys, &listed, &address.to_string())),
+                ];
+                for role in Role::ALL {
+                    let mailbox = uuid_v8(&keys.digest("mailbox of a role", &[role.name().as_bytes()]));
+                    let key = RowKey::new(Table::Mailboxes, *id.as_bytes(), mailbox);
+                    let mailbox = MailboxRow { name: role.title().to_owned(), role: Some(role) };
+                    writes.push(Write::Put(key.clone(), value::seal(keys, &key, &mailbox)));
+                }
+                writes
+            })
+            .await?;
+        Ok(id)
+    }
+
+    /// Every account, in the order of the ids.
+    pub async fn accounts(&self) -> Result<Vec<AccountId>> {
+        let rows = self.all_rows(Table::Accounts).await?;
+        Ok(rows.iter().filter_map(|(clustering, _)| AccountId::from_slice(clustering)).collect())
+    }
+
+    /// An account as its operator sees it; `None` if there is none.
+    pub async fn account_info(&self, id: AccountId) -> Result<Option<AccountInfo>> {
+        let Some(row) = self.account_row(id).await? else { return Ok(None) };
+        let mut addresses = self.addresses(id).await?;
+        addresses.sort_by_key(|address| (*address != row.address, address.clone()));
+        Ok(Some(AccountInfo {
+            id,
+            addresses,
+            quota: row.quota,
+            locked: row.locked,
+            created_at: row.created_at,
+        }))
+    }
+
+    pub(crate) async fn account_row(&self, id: AccountId) -> Result<Option<AccountRow>> {
+        let Some(keys) = self.keyring.account(id).await? else { return Ok(None) };
+        let key = account_row(id);
+        match self.row(&key).await? {
+            Some(sealed) => value::open(&keys, &key, &sealed).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn change_account(&self, id: AccountId, change: impl Fn(&mut AccountRow)) -> Result<bool> {
+        let Some(keys) = self.keyring.account(id).await? else { return Ok(false) };
+        let key = account_row(id);
+        loop {
+            let Some(sealed) = self.row(&key).await? else { return Ok(false) };
+            let mut row: AccountRow = value::open(&keys, &key, &sealed)?;
+            change(&mut row);
+            let new = value::seal(&keys, &key, &row);
+            if self.backend.store.replace(key.clone(), Some(sealed), Some(new), vec![]).await? {
+                self.quotas.invalidate(&id);
+                return Ok(true);
+            }
+        }
+    }
+
+    /// The account that has exactly this address: no subaddress, no catch-all.
+    pub async fn account_by_address(&self, address: &str) -> Result<Option<AccountId>> {
+        let Ok(address) = MailAddress::parse(address) else { return Ok(None) };
+        self.owner(&address).await
+    }
+
+    async fn owner(&self, address: &MailAddress) -> Result<Option<AccountId>> {
+        let row = self.row(&self.address_row(address)).await?;
+        Ok(row.and_then(|id| AccountId::from_slice(&id)))
+    }
+
+    /// Refuses (or allows again) sign-in; a locked account's sessions end, its mail is still kept. False if there is
+    /// no such account.
+    pub async fn set_locked(&self, id: AccountId, locked: bool) -> Result<bool> {
+        let changed = self.change_account(id, |row| row.locked = locked).await?;
+        if changed && locked {
+            self.end_sessions(id).await?;
+        }
+        Ok(changed)
+    }
+
+    /// Sets the password; all sessions end. False if there is no such account.
+    pub async fn set_password(&self, id: AccountId, password: &str) -> Result<bool> {
+        let hash = hash_password(password).await?;
+        let changed = self.change_account(id, |row| row.password.clone_from(&hash)).await?;
+        if changed {
+            self.end_sessions(id).await?;
+        }
+        Ok(changed)
+    }
+
+    /// Sets how many octets the account may hold. False if there is no such account.
+    pub async fn set_quota(&self, id: AccountId, quota: Option<u64>) -> Result<bool> {
+        self.change_account(id, |row| row.quota = quota).await
+    }
+
+    /// Forgets an account: its key is destroyed before this returns, a job takes away what is left. `None` if there is
+    /// no such account.
+    pub async fn purge_account(&self, id: AccountId) -> Result<Option<Purged>> {
+        if self.row(&account_row(id)).await?.is_none() {
+            return Ok(None);
+        }
+        self.end_sessions(id).await?;
+        let purge = RowKey::new(Table::Purges, [], *id.as_bytes());
+        let mut rows =
+            vec![Write::Put(purge, self.now().to_be_bytes().to_vec()), Write::Delete(account_row(id))];
+        for (hash, _) in self.account_rows(Table::AddressesByAccount, id).await? {
+            rows.push(Write::Delete(RowKey::new(Table::Addresses, hash, [])));
+        }
+        let epoch = self.keyring.destroy(id, rows).await?;
+        self.used.invalidate(&id);
+        self.quotas.invalidate(&id);
+        self.backend.queue.publish(vec![Job::PurgeAccount { account: id }]).await?;
+        Ok(Some(Purged { epoch }))
+    }
+
+    /// Takes away every row, blob and index entry of an account whose key is destroyed.
+    pub async fn remove_account_remains(&self, id: AccountId) -> Result<()> {
+        self.backend.index.remove_account(id).await?;
+        self.backend.blobs.remove_account(id).await?;
+        self.backend.store.remove_account(id).await
+    }
+
+    /// Accounts that were purged, with the time: a restore applies them before it serves.
+    pub async fn purges(&self) -> Result<Vec<(AccountId, Millis)>> {
+        let rows = self.all_rows(Table::Purges).await?;
+        Ok(rows
+            .iter()
+            .filter_map(|(id, at)| {
+                Some((AccountId::from_slice(id)?, Millis::from_be_bytes(at.as_slice().try_into().ok()?)))
+            })
+            .collect())
+    }
+
+    async fn free_address(&self, address: &str) -> Result<MailAddress> {
+        let address = MailAddress::parse(address)?;
+        if self.row(&self.domain_row(&address.domain)).await?.is_none() {
+            return Err(Error::Refused { what: "the domain is not hosted here" });
+        }
+        match self.owner(&address).await? {
+            Some(_) => Err(Error::Conflict { what: "the address is taken" }),
+            None => Ok(address),
+        }
+    }
+
+    /// Gives an account one more address, or the catch-all `@domain`.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] if it is not an address, its domain is not hosted or there is no such account,
+    /// [`Error::Conflict`] if it is taken.
+    pub async fn add_address(&self, address: &str, account: AccountId) -> Result<()> {
+        let address = self.free_address(address).await?;
+        let Some(keys) = self.keyring.account(account).await? else {
+            return Err(Error::Refused { what: "there is no such account" });
+        };
+        let listed = RowKey::new(Table::AddressesByAccount, *account.as_bytes(), self.address_hash(&address));
+        let then = vec![Write::Put(listed.clone(), value::seal(&keys, &listed, &address.to_string()))];
+        let owner = Some(account.as_bytes().to_vec());
+        match self.backend.store.replace(self.address_row(&address), None, owner, then).await? {
+            true => Ok(()),
+            false => Err(Error::Conflict { what: "the address is taken" }),
+        }
+    }
+
+    /// Takes an address away from its account. False if nobody has it.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] if it is the address the account was created with.
+    pub async fn remove_address(&self, address: &str) -> Result<bool> {
+        let address = MailAddress::parse(address)?;
+        let Some(id) = self.owner(&address).await? else { return Ok(false) };
+        if self.account_row(id).await?.is_some_and(|row| row.address == address.to_string()) {
+            return Err(Error::Conflict { what: "an account keeps the address it was created with" });
+        }
+        let listed = RowKey::new(Table::AddressesByAccount, *id.as_bytes(), self.address_hash(&address));
+        let writes = vec![Write::Delete(self.address_row(&address)), Write::Delete(listed)];
+        self.backend.store.write(writes, Durability::Now).await?;
+        Ok(true)
+    }
+
+    /// An account's addresses, in no particular order.
+    pub async fn addresses(&self, id: AccountId) -> Result<Vec<String>> {
+        let Some(keys) = self.keyring.account(id).await? else { return Ok(vec![]) };
+        let mut addresses = Vec::new();
+        for (clustering, sealed) in self.account_rows(Table::AddressesByAccount, id).await? {
+            let key = RowKey::new(Table::AddressesByAccount, *id.as_bytes(), clustering);
+            addresses.push(value::open(&keys, &key, &sealed)?);
+        }
+        Ok(addresses)
+    }
+
+    /// Whose mail is `recipient`'s: the address as it is, then without its subaddress, then the domain's catch-all.
+    pub async fn resolve(&self, recipient: &str) -> Result<Recipient> {
+        let Ok(address) = MailAddress::parse(recipient) else { return Ok(Recipient::UnknownAddress) };
+        let mut owner = self.owner(&address).await?;
+        if let (None, Some(user)) = (owner, address.without_tag()) {
+            owner = self.owner(&user).await?;
+        }
+        if owner.is_none() {
+            owner = self.owner(&address.catch_all()).await?;
+        }
+        match owner {
+            Some(id) if self.is_over_quota(id).await? => Ok(Recipient::OverQuota),
+            Some(id) => Ok(Recipient::Account(id)),
+            None if self.row(&self.domain_row(&address.domain)).await?.is_some() => {
+                Ok(Recipient::UnknownAddress)
+            }
+            None => Ok(Recipient::UnknownDomain),
+        }
+    }
+
+    /// Wraps every key under a new epoch and destroys the old one; returns the new epoch.
+    pub async fn rotate_keys(&self) -> Result<u32> {
+        self.keyring.rotate().await
+    }
+
+    async fn all_rows(&self, table: Table) -> Result<Vec<crate::Row>> {
+        self.rows_of(Scan::all(table, [], PAGE)).await
+    }
+
+    pub(crate) async fn account_rows(&self, table: Table, id: AccountId) -> Result<Vec<crate::Row>> {
+        self.rows_of(Scan::all(table, *id.as_bytes(), PAGE)).await
+    }
+
+    async fn rows_of(&self, mut scan: Scan) -> Result<Vec<crate::Row>> {
+        let mut all = Vec::new();
+        loop {
+            let rows = self.backend.store.scan(&scan).await?;
+            let is_last = rows.len() < scan.limit;
+            if let Some((clustering, _)) = rows.last() {
+                scan = scan.above(clustering.clone());
+            }
+            all.extend(rows);
+            if is_last {
+                return Ok(all);
+            }
+        }
+    }
+}
+
+/// What an account holds, against its quota.
+impl Instance {
+    pub(crate) async fn is_over_quota(&self, id: AccountId) -> Result<bool> {
+        let quota = match self.quotas.get(&id) {
+            Some(quota) => quota,
+            None => {
+                let quota = self.account_row(id).await?.and_then(|row| row.quota);
+                self.quotas.insert(id, quota);
+                quota
+            }
+        };
+        match quota {
+            Some(quota) => Ok(self.used(id).await?.load(std::sync::atomic::Ordering::Relaxed) >= quota),
+            None => Ok(false),
+        }
+    }
+
+    /// Octets that the account holds: folded from its rows once, then counted along.
+    pub(crate) async fn used(&self, id: AccountId) -> Result<Arc<std::sync::atomic::AtomicU64>> {
+        if let Some(used) = self.used.get(&id) {
+            return Ok(used);
+        }
+        let mut used = 0;
+        for (_, entry) in self.account_rows(Table::MessagesByAccount, id).await? {
+            used += crate::entry::Entry::from_bytes(&entry).size;
+        }
+        let used = Arc::new(std::sync::atomic::AtomicU64::new(used));
+        self.used.insert(id, used.clone());
+        Ok(used)
+    }
+}

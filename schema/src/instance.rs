@@ -1,0 +1,132 @@
+//! What one running Signet shares, and the handle on one account.
+
+use std::sync::Arc;
+
+use moka::sync::Cache;
+use seal::{AccountKeys, KeyFile};
+use tokio::sync::Mutex;
+
+use crate::keyring::Keyring;
+use crate::{AccountId, Backend, Clock, MailboxId, Millis, Position, Result, Role, Totals};
+
+/// What can be set for the whole instance.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// What reading one message may cost.
+    pub limits: mail::Limits,
+    /// Octets that a new account may hold; `None` = no limit.
+    pub quota: Option<u64>,
+    /// Hours that a sign-in lasts, 1–8760.
+    pub session_hours: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { limits: mail::Limits::default(), quota: None, session_hours: 24 * 7 }
+    }
+}
+
+/// Deliveries of the same message that wait for each other stand in one of this many queues.
+const DELIVERY_LOCKS: usize = 256;
+
+/// What one running Signet shares: backend, keys, clock, settings.
+pub struct Instance {
+    /// Where everything is kept.
+    pub backend: Backend,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// What can be set.
+    pub settings: Settings,
+    pub(crate) keyring: Keyring,
+    pub(crate) deliveries: Vec<Mutex<()>>,
+    pub(crate) used: Cache<AccountId, Arc<std::sync::atomic::AtomicU64>>,
+    pub(crate) totals: Cache<(AccountId, MailboxId), (Position, Totals)>,
+    pub(crate) quotas: Cache<AccountId, Option<u64>>,
+}
+
+impl Instance {
+    /// Opens what `backend` holds with the keys in `key_file`; makes the instance's key if the backend is new.
+    ///
+    /// # Errors
+    /// [`crate::Error::Sealed`] if the keys are not those of this instance.
+    pub async fn open(
+        backend: Backend,
+        key_file: KeyFile,
+        instance_id: [u8; 16],
+        clock: Arc<dyn Clock>,
+        settings: Settings,
+    ) -> Result<Arc<Self>> {
+        let keyring = Keyring::open(backend.store.clone(), key_file, instance_id).await?;
+        Ok(Arc::new(Self {
+            backend,
+            clock,
+            settings,
+            keyring,
+            deliveries: (0..DELIVERY_LOCKS).map(|_| Mutex::new(())).collect(),
+            used: Cache::new(100_000),
+            totals: Cache::new(100_000),
+            quotas: Cache::new(100_000),
+        }))
+    }
+
+    /// The id of this instance, which its keys are bound to.
+    pub fn id(&self) -> [u8; 16] {
+        self.keyring.instance_id()
+    }
+
+    /// Opens an account; `None` if there is none with this id (any more).
+    pub async fn account(self: &Arc<Self>, id: AccountId) -> Result<Option<Account>> {
+        let keys = self.keyring.account(id).await?;
+        Ok(keys.map(|keys| Account { id, keys, instance: self.clone() }))
+    }
+
+    pub(crate) fn now(&self) -> Millis {
+        self.clock.now()
+    }
+}
+
+/// One account, opened. Every call on it names this account's rows only, so that nothing reached through it can be
+/// another's.
+#[derive(Clone)]
+pub struct Account {
+    pub(crate) id: AccountId,
+    pub(crate) keys: Arc<AccountKeys>,
+    pub(crate) instance: Arc<Instance>,
+}
+
+impl Account {
+    /// Which account.
+    pub fn id(&self) -> AccountId {
+        self.id
+    }
+
+    /// Its keys.
+    pub fn keys(&self) -> &AccountKeys {
+        &self.keys
+    }
+
+    /// The instance it lives on.
+    pub fn instance(&self) -> &Arc<Instance> {
+        &self.instance
+    }
+
+    pub(crate) fn backend(&self) -> &Backend {
+        &self.instance.backend
+    }
+
+    /// The first 16 octets of a keyed digest: what rows are found by instead of the text itself.
+    pub(crate) fn hash16(&self, domain: &'static str, parts: &[&[u8]]) -> [u8; 16] {
+        *self.keys.digest(domain, parts).first_chunk().expect("a digest has 32 octets")
+    }
+
+    /// The mailbox that has a role. Its id follows from the account's key, so that it needs no look-up.
+    pub fn role_mailbox(&self, role: Role) -> MailboxId {
+        MailboxId(crate::uuid_v8(&self.keys.digest("mailbox of a role", &[role.name().as_bytes()])))
+    }
+}
+
+impl std::fmt::Debug for Account {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Account").field(&self.id).finish()
+    }
+}

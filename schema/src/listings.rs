@@ -1,0 +1,179 @@
+//! Threads and discussions as clients list them: newest activity first, never from the index.
+
+use crate::messages::scan_times;
+use crate::{
+    Account, DiscussionId, Durability, List, ListFilter, ListPosition, MailboxId, Message, MessageId,
+    MessagePage, Result, RowKey, Scan, Table, ThreadId, Write,
+};
+
+/// Messages of one thread that are read, at most.
+const THREAD_MESSAGES: usize = 1_000;
+/// Activity rows that one page looks at, at most, as a multiple of its length.
+const PATIENCE: usize = 10;
+
+/// A thread in a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Thread {
+    /// Which.
+    pub id: ThreadId,
+    /// Its messages, oldest first, at most 1,000 (the newest).
+    pub messages: Vec<MessageId>,
+    /// The newest of them.
+    pub newest: Message,
+    /// How many are unread.
+    pub unread: u64,
+}
+
+/// A page of threads, newest activity first.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ThreadPage {
+    /// The threads.
+    pub items: Vec<Thread>,
+    /// Where the next page goes on; `None` at the end.
+    pub next: Option<ListPosition>,
+}
+
+/// A discussion in a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Discussion {
+    /// Which.
+    pub id: DiscussionId,
+    /// Its newest message; its people are those of every message in it.
+    pub newest: Message,
+}
+
+/// A page of discussions, newest activity first.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DiscussionPage {
+    /// The discussions.
+    pub items: Vec<Discussion>,
+    /// Where the next page goes on; `None` at the end.
+    pub next: Option<ListPosition>,
+}
+
+impl Account {
+    /// A page of threads whose newest message lies within the filter's times and, if `mailbox` is given, that have a
+    /// message in it. A keyword filter is about any of a thread's messages.
+    pub async fn threads(
+        &self,
+        filter: &ListFilter,
+        mailbox: Option<MailboxId>,
+        from: Option<ListPosition>,
+        limit: usize,
+    ) -> Result<ThreadPage> {
+        let mut page = ThreadPage::default();
+        let (mut from, mut looked_at) = (from, 0);
+        loop {
+            let partition = (Table::ThreadsByActivity, self.id.as_bytes().to_vec());
+            let rows = self.backend().store.scan(&scan_times(partition, filter, from, limit + 1)).await?;
+            let is_last = rows.len() <= limit;
+            for place in rows.iter().filter_map(|(clustering, _)| ListPosition::from_clustering(clustering)) {
+                if page.items.len() == limit || looked_at >= limit.saturating_mul(PATIENCE) {
+                    page.next = from;
+                    return Ok(page);
+                }
+                looked_at += 1;
+                from = Some(place);
+                let id = ThreadId(place.id);
+                let messages = match self.root(id).await? {
+                    root if root == id => self.messages_of_thread(id).await?,
+                    _ => vec![],
+                };
+                let newest = messages.last().filter(|newest| newest.row.received_at == place.at).cloned();
+                let Some(newest) = newest else {
+                    self.forget_activity(Table::ThreadsByActivity, place).await?;
+                    continue;
+                };
+                if messages.iter().any(|message| self.is_wanted(filter, mailbox, message)) {
+                    page.items.push(Thread {
+                        id,
+                        messages: messages.iter().map(|message| message.id).collect(),
+                        unread: messages.iter().filter(|message| message.state.is_unread()).count() as u64,
+                        newest,
+                    });
+                }
+            }
+            if is_last {
+                return Ok(page);
+            }
+        }
+    }
+
+    fn is_wanted(&self, filter: &ListFilter, mailbox: Option<MailboxId>, message: &Message) -> bool {
+        let state = &message.state;
+        mailbox.is_none_or(|mailbox| state.mailboxes.contains(&mailbox))
+            && filter.keyword.as_ref().is_none_or(|keyword| state.keywords.contains(keyword))
+            && filter.not_keyword.as_ref().is_none_or(|keyword| !state.keywords.contains(keyword))
+    }
+
+    /// A row of activity that is out of date is not needed any more.
+    async fn forget_activity(&self, table: Table, place: ListPosition) -> Result<()> {
+        let row = RowKey::new(table, *self.id.as_bytes(), place.clustering());
+        metrics::counter!("signet_drift_repaired_total", "table" => table.name()).increment(1);
+        self.backend().store.write(vec![Write::Delete(row)], Durability::Later).await
+    }
+
+    async fn messages_of_thread(&self, root: ThreadId) -> Result<Vec<Message>> {
+        let mut places = self.newest_of_thread(root, THREAD_MESSAGES).await?;
+        places.reverse();
+        let ids: Vec<_> = places.iter().map(|place| MessageId(place.id)).collect();
+        Ok(self.messages(&ids).await?.into_iter().flatten().collect())
+    }
+
+    /// A thread's messages, oldest first, also under an id that has become part of another; `None` if there is none.
+    pub async fn thread(&self, id: ThreadId) -> Result<Option<Vec<Message>>> {
+        let messages = self.messages_of_thread(self.root(id).await?).await?;
+        Ok((!messages.is_empty()).then_some(messages))
+    }
+
+    /// A page of discussions.
+    pub async fn discussions(
+        &self,
+        filter: &ListFilter,
+        from: Option<ListPosition>,
+        limit: usize,
+    ) -> Result<DiscussionPage> {
+        let mut page = DiscussionPage::default();
+        let (mut from, mut looked_at) = (from, 0);
+        loop {
+            let partition = (Table::DiscussionsByActivity, self.id.as_bytes().to_vec());
+            let rows = self.backend().store.scan(&scan_times(partition, filter, from, limit + 1)).await?;
+            let is_last = rows.len() <= limit;
+            for place in rows.iter().filter_map(|(clustering, _)| ListPosition::from_clustering(clustering)) {
+                if page.items.len() == limit || looked_at >= limit.saturating_mul(PATIENCE) {
+                    page.next = from;
+                    return Ok(page);
+                }
+                looked_at += 1;
+                from = Some(place);
+                let id = DiscussionId(place.id);
+                let newest = match self.newest(List::Discussion(id), 1).await?.pop() {
+                    Some(newest) if newest.at == place.at => self.message(MessageId(newest.id)).await?,
+                    _ => None,
+                };
+                match newest {
+                    Some(newest) => page.items.push(Discussion { id, newest }),
+                    None => self.forget_activity(Table::DiscussionsByActivity, place).await?,
+                }
+            }
+            if is_last {
+                return Ok(page);
+            }
+        }
+    }
+
+    /// A page of a discussion's messages, newest first; `None` if there is no such discussion.
+    pub async fn discussion(
+        &self,
+        id: DiscussionId,
+        filter: &ListFilter,
+        from: Option<ListPosition>,
+        limit: usize,
+    ) -> Result<Option<MessagePage>> {
+        let (table, partition) = List::Discussion(id).partition(self.id);
+        if self.backend().store.scan(&Scan::all(table, partition, 1)).await?.is_empty() {
+            return Ok(None);
+        }
+        self.list(List::Discussion(id), filter, from, limit).await.map(Some)
+    }
+}

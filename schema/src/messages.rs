@@ -1,0 +1,199 @@
+//! Reading messages: by id, and in lists.
+
+use std::ops::Bound;
+
+use crate::{
+    Account, ChangePage, Error, List, ListPosition, Message, MessageId, MessageRow, Millis, Position, Result,
+    Role, RowKey, Scan, State, Table, compression, value,
+};
+
+/// Rows that one page of a listing looks at, at most, as a multiple of its length; past that the page is short.
+const PATIENCE: usize = 10;
+
+/// What a listing leaves out.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ListFilter {
+    /// Only what was received at this time or later.
+    pub after: Option<Millis>,
+    /// Only what was received before this time.
+    pub before: Option<Millis>,
+    /// Only messages with this keyword.
+    pub keyword: Option<String>,
+    /// Only messages without this keyword.
+    pub not_keyword: Option<String>,
+}
+
+impl ListFilter {
+    fn admits(&self, state: &State) -> bool {
+        self.keyword.as_ref().is_none_or(|keyword| state.keywords.contains(keyword))
+            && self.not_keyword.as_ref().is_none_or(|keyword| !state.keywords.contains(keyword))
+    }
+}
+
+/// A page of a listing, newest first.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct MessagePage {
+    /// The messages.
+    pub items: Vec<Message>,
+    /// Where the next page goes on; `None` at the end of the list.
+    pub next: Option<ListPosition>,
+}
+
+/// The scan of a list ordered by time that starts below `from` and keeps to the times of `filter`.
+pub(crate) fn scan_times(
+    (table, partition): (Table, Vec<u8>),
+    filter: &ListFilter,
+    from: Option<ListPosition>,
+    limit: usize,
+) -> Scan {
+    let mut scan = Scan::all(table, partition, limit).descending();
+    if let Some(after) = filter.after {
+        scan.lower = Bound::Included(ListPosition::new(after, [0; 16]).clustering());
+    }
+    let before = filter.before.map(|before| ListPosition::new(before, [0; 16]));
+    match (before, from) {
+        (Some(before), Some(from)) => scan.below(before.min(from).clustering()),
+        (Some(bound), None) | (None, Some(bound)) => scan.below(bound.clustering()),
+        (None, None) => scan,
+    }
+}
+
+impl Account {
+    /// The list of the messages with a keyword.
+    pub fn keyword_list(&self, keyword: &str) -> List {
+        List::Keyword(self.hash16("keyword", &[keyword.as_bytes()]))
+    }
+
+    /// A page of a list, newest first, below `from`. It may be short where the filter passes over many messages.
+    pub async fn list(
+        &self,
+        list: List,
+        filter: &ListFilter,
+        from: Option<ListPosition>,
+        limit: usize,
+    ) -> Result<MessagePage> {
+        let mut items = Vec::with_capacity(limit);
+        let mut from = from;
+        let mut looked_at = 0;
+        loop {
+            let wanted = limit - items.len();
+            // One row more than wanted tells whether there is a next page.
+            let scan = scan_times(list.partition(self.id), filter, from, wanted + 1);
+            let rows = self.backend().store.scan(&scan).await?;
+            let has_more = rows.len() > wanted;
+            let places: Vec<_> = rows
+                .iter()
+                .take(wanted)
+                .filter_map(|(clustering, _)| ListPosition::from_clustering(clustering))
+                .collect();
+            looked_at += places.len();
+            from = places.last().copied().or(from);
+            let ids: Vec<_> = places.iter().map(|place| MessageId(place.id)).collect();
+            for (place, message) in places.iter().zip(self.messages(&ids).await?) {
+                let stands = |message: &Message| {
+                    message.row.received_at == place.at
+                        && self.is_listed(list, message)
+                        && filter.admits(&message.state)
+                };
+                items.extend(message.filter(stands));
+            }
+            if !has_more {
+                return Ok(MessagePage { items, next: None });
+            }
+            if items.len() == limit || looked_at >= limit.saturating_mul(PATIENCE) {
+                return Ok(MessagePage { items, next: from });
+            }
+        }
+    }
+
+    /// Whether the message row and the state agree that the message stands in the list.
+    fn is_listed(&self, list: List, message: &Message) -> bool {
+        match list {
+            List::Account => true,
+            List::Mailbox(id) => message.state.mailboxes.contains(&id),
+            List::Keyword(_) => {
+                message.state.keywords.iter().any(|keyword| self.keyword_list(keyword) == list)
+            }
+            List::Thread(id) => message.row.thread == id,
+            List::Discussion(id) => message.row.discussion == id,
+        }
+    }
+
+    /// A message; `None` if there is none with this id.
+    pub async fn message(&self, id: MessageId) -> Result<Option<Message>> {
+        Ok(self.messages(&[id]).await?.pop().flatten())
+    }
+
+    /// Messages in the order of their ids; `None` where there is none.
+    pub async fn messages(&self, ids: &[MessageId]) -> Result<Vec<Option<Message>>> {
+        let rows = ids.iter().map(|&id| RowKey::of_message(Table::Messages, self.id, id));
+        let states = ids.iter().map(|&id| RowKey::of_message(Table::States, self.id, id));
+        let keys: Vec<_> = rows.chain(states).collect();
+        let mut values = self.backend().store.get(&keys).await?;
+        let states = values.split_off(ids.len());
+        let mut messages = Vec::with_capacity(ids.len());
+        for (index, (row, state)) in values.into_iter().zip(states).enumerate() {
+            let Some(row) = row else {
+                messages.push(None);
+                continue;
+            };
+            let row: MessageRow = value::open(&self.keys, &keys[index], &row)?;
+            let state = self.open_state(&keys[ids.len() + index], state.as_deref())?;
+            messages.push(Some(Message { id: ids[index], thread: row.thread, row, state }));
+        }
+        let threads: Vec<_> = messages.iter().flatten().map(|message| message.thread).collect();
+        for (message, root) in messages.iter_mut().flatten().zip(self.roots(&threads).await?) {
+            message.thread = root;
+        }
+        Ok(messages)
+    }
+
+    pub(crate) async fn message_row(&self, id: MessageId) -> Result<Option<MessageRow>> {
+        let key = RowKey::of_message(Table::Messages, self.id, id);
+        let sealed = self.backend().store.get(std::slice::from_ref(&key)).await?.pop().flatten();
+        sealed.map(|sealed| value::open(&self.keys, &key, &sealed)).transpose()
+    }
+
+    pub(crate) fn open_state(&self, key: &RowKey, sealed: Option<&[u8]>) -> Result<State> {
+        match sealed {
+            Some(sealed) => value::open(&self.keys, key, sealed),
+            None => Ok(State::initial(self.role_mailbox(Role::Inbox))),
+        }
+    }
+
+    /// The states of messages in the order of their ids; `None` where there is no message.
+    pub async fn states(&self, ids: &[MessageId]) -> Result<Vec<Option<State>>> {
+        let rows = ids.iter().map(|&id| RowKey::of_message(Table::Messages, self.id, id));
+        let states = ids.iter().map(|&id| RowKey::of_message(Table::States, self.id, id));
+        let keys: Vec<_> = rows.chain(states).collect();
+        let mut values = self.backend().store.get(&keys).await?;
+        let states = values.split_off(ids.len());
+        values
+            .into_iter()
+            .zip(states)
+            .enumerate()
+            .map(|(index, (row, state))| match row {
+                Some(_) => self.open_state(&keys[ids.len() + index], state.as_deref()).map(Some),
+                None => Ok(None),
+            })
+            .collect()
+    }
+
+    /// The bytes of a message as received; `None` if there is none with this id.
+    pub async fn raw(&self, id: MessageId) -> Result<Option<Vec<u8>>> {
+        let Some(chunks) = self.backend().blobs.get(self.id, id).await? else { return Ok(None) };
+        let packed =
+            self.keys.open_blob(id.as_bytes(), &chunks).map_err(|_| Error::Sealed { what: "a blob" })?;
+        compression::decompress(&packed).map(Some)
+    }
+
+    /// The change feed after `since`.
+    pub async fn changes(&self, since: Position, limit: usize) -> Result<ChangePage> {
+        self.backend().store.changes(self.id, since, limit).await
+    }
+
+    /// The newest position of the change feed.
+    pub async fn position(&self) -> Result<Position> {
+        self.backend().store.position(self.id).await
+    }
+}

@@ -1,0 +1,177 @@
+//! Changing what a client changes: mailboxes and keywords, and deleting.
+
+use std::collections::HashSet;
+use std::sync::atomic::Ordering;
+
+use crate::entry::Entry;
+use crate::{
+    Account, Change, ChangeKind, Job, List, ListPosition, Message, MessageId, MessageRow, Patched, Result,
+    Role, RowKey, State, StatePatch, Table, Write, value,
+};
+
+/// What became of a delete.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Deleted {
+    /// It is in the trash now.
+    Trashed(Box<Message>),
+    /// It was in the trash and is gone.
+    Destroyed,
+    /// There is no such message.
+    NotFound,
+    /// The state has another version.
+    Stale,
+}
+
+/// A message with its state as it stands in the store.
+struct Current {
+    row: MessageRow,
+    state: State,
+    key: RowKey,
+    sealed: Option<Vec<u8>>,
+}
+
+impl Account {
+    async fn current(&self, id: MessageId) -> Result<Option<Current>> {
+        let message = RowKey::of_message(Table::Messages, self.id, id);
+        let key = RowKey::of_message(Table::States, self.id, id);
+        let mut found = self.backend().store.get(&[message.clone(), key.clone()]).await?;
+        let (sealed, row) = (found.pop().flatten(), found.pop().flatten());
+        let Some(row) = row else { return Ok(None) };
+        let row = value::open(&self.keys, &message, &row)?;
+        let state = self.open_state(&key, sealed.as_deref())?;
+        Ok(Some(Current { row, state, key, sealed }))
+    }
+
+    /// Changes a message's mailboxes and keywords. A patch that changes nothing is done and leaves the version.
+    pub async fn patch(&self, id: MessageId, patch: &StatePatch) -> Result<Patched> {
+        loop {
+            let Some(current) = self.current(id).await? else { return Ok(Patched::NotFound) };
+            if patch.if_version.is_some_and(|version| version != current.state.version) {
+                return Ok(Patched::Stale);
+            }
+            let mut state = current.state.clone();
+            if let Some(only) = &patch.only_mailboxes {
+                state.mailboxes.clone_from(only);
+            }
+            for &(mailbox, is_in) in &patch.mailboxes {
+                if is_in {
+                    state.mailboxes.insert(mailbox)
+                } else {
+                    state.mailboxes.remove(&mailbox)
+                };
+            }
+            for (keyword, has) in &patch.keywords {
+                if *has {
+                    state.keywords.insert(keyword.clone())
+                } else {
+                    state.keywords.remove(keyword)
+                };
+            }
+            if state.mailboxes.is_empty() {
+                return Ok(Patched::NoMailboxLeft);
+            }
+            if state.keywords.len() > crate::KEYWORDS {
+                return Ok(Patched::TooManyKeywords);
+            }
+            for &mailbox in state.mailboxes.difference(&current.state.mailboxes) {
+                if self.mailbox_row(mailbox).await?.is_none() {
+                    return Ok(Patched::NoSuchMailbox(mailbox));
+                }
+            }
+            if state == current.state {
+                return Ok(Patched::Done(Box::new(self.as_message(id, current.row, state).await?)));
+            }
+            state.version += 1;
+            let then = self.state_writes(id, &current, &state);
+            let new = value::seal(&self.keys, &current.key, &state);
+            if self.backend().store.replace(current.key.clone(), current.sealed, Some(new), then).await? {
+                return Ok(Patched::Done(Box::new(self.as_message(id, current.row, state).await?)));
+            }
+        }
+    }
+
+    async fn as_message(&self, id: MessageId, row: MessageRow, state: State) -> Result<Message> {
+        Ok(Message { id, thread: self.root(row.thread).await?, row, state })
+    }
+
+    /// The list rows that differ between the state as it stands and the one to come.
+    fn state_writes(&self, id: MessageId, current: &Current, state: &State) -> Vec<Write> {
+        let at = ListPosition::new(current.row.received_at, id.0);
+        let entry = |state: &State| Entry { unread: state.is_unread(), size: current.row.size };
+        let old: HashSet<List> = self.lists(&current.row, &current.state).into_iter().collect();
+        let new: HashSet<List> = self.lists(&current.row, state).into_iter().collect();
+        let is_same_entry = entry(&current.state) == entry(state);
+        let gone = old.difference(&new).map(|list| Write::Delete(list.row(self.id, at)));
+        let there = new
+            .iter()
+            .filter(|list| !is_same_entry || !old.contains(list))
+            .map(|list| Write::Put(list.row(self.id, at), entry(state).to_bytes()));
+        let change = Change { kind: ChangeKind::MessageUpdated, id: id.0 };
+        gone.chain(there).chain([Write::Change(self.id, change)]).collect()
+    }
+
+    /// Deletes a message: into the trash, or finally if it is there.
+    pub async fn delete(&self, id: MessageId, if_version: Option<u64>) -> Result<Deleted> {
+        let trash = self.role_mailbox(Role::Trash);
+        loop {
+            let Some(current) = self.current(id).await? else { return Ok(Deleted::NotFound) };
+            let version = current.state.version;
+            if if_version.is_some_and(|wanted| wanted != version) {
+                return Ok(Deleted::Stale);
+            }
+            if !current.state.mailboxes.contains(&trash) {
+                let patch = StatePatch {
+                    if_version: Some(version),
+                    only_mailboxes: Some([trash].into()),
+                    ..StatePatch::default()
+                };
+                match self.patch(id, &patch).await? {
+                    Patched::Done(message) => return Ok(Deleted::Trashed(message)),
+                    Patched::NotFound => return Ok(Deleted::NotFound),
+                    // Somebody else was faster: look again.
+                    _ => continue,
+                }
+            }
+            let size = current.row.size;
+            let then = self.destroying_writes(id, &current).await?;
+            if self.backend().store.replace(current.key, current.sealed, None, then).await? {
+                self.backend()
+                    .queue
+                    .publish(vec![Job::RemoveMessage { account: self.id, message: id }])
+                    .await?;
+                if let Some(used) = self.instance.used.get(&self.id) {
+                    used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+                        Some(used.saturating_sub(size))
+                    })
+                    .ok();
+                }
+                return Ok(Deleted::Destroyed);
+            }
+        }
+    }
+
+    async fn destroying_writes(&self, id: MessageId, current: &Current) -> Result<Vec<Write>> {
+        let at = ListPosition::new(current.row.received_at, id.0);
+        let mut writes = self.activity_without(&current.row, at).await?;
+        let deletion = RowKey::of_message(Table::Deletions, self.id, id);
+        writes.push(Write::Put(deletion, self.instance.now().to_be_bytes().to_vec()));
+        writes.push(Write::Delete(RowKey::of_message(Table::Messages, self.id, id)));
+        let lists = self.lists(&current.row, &current.state);
+        writes.extend(lists.iter().map(|list| Write::Delete(list.row(self.id, at))));
+        writes.push(Write::Delete(self.unindexed_row(at)));
+        writes.push(Write::Change(self.id, Change { kind: ChangeKind::MessageDestroyed, id: id.0 }));
+        Ok(writes)
+    }
+
+    /// Takes away what is left of a message that was finally deleted: its index entry and its bytes. One that came
+    /// back meanwhile stays.
+    pub async fn remove_message_remains(&self, id: MessageId) -> Result<()> {
+        let lock = usize::from(id.0[0] ^ self.id.0[0]) % self.instance.deliveries.len();
+        let _turn = self.instance.deliveries[lock].lock().await;
+        if self.message_row(id).await?.is_some() {
+            return Ok(());
+        }
+        self.backend().index.remove(self.id, &[id]).await?;
+        self.backend().blobs.remove(self.id, id, crate::Durability::Later).await
+    }
+}

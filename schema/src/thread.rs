@@ -1,0 +1,284 @@
+//! Threads: how a message finds its own, and how two become one.
+//!
+//! A thread is a set in a union–find whose parents are alias rows: the greater id points to the smaller. A message first
+//! writes a link row for each id it names, then reads them all back: of two that race, one sees both.
+
+use std::collections::BTreeSet;
+
+use crate::delivery::Incoming;
+use crate::{
+    Account, Change, ChangeKind, DiscussionId, Durability, List, ListPosition, MessageId, Millis, Result,
+    RowKey, Scan, Table, ThreadId, Write, pair,
+};
+
+/// Threads that one id is looked up in; more only while merges are under way.
+const THREADS_PER_LINK: usize = 32;
+/// Threads that have become part of one, followed at most.
+const ALIASES: usize = 1_000;
+/// Threads of one base subject that are looked at.
+const SUBJECT_CANDIDATES: usize = 200;
+/// How far two messages of one subject may be apart.
+const SUBJECT_SPAN: Millis = 30 * 24 * 3_600_000;
+
+/// The thread that a message joined.
+pub(crate) struct Joined {
+    pub root: ThreadId,
+    /// Threads that became part of it.
+    pub merged: Vec<ThreadId>,
+}
+
+impl Account {
+    fn alias_row(&self, thread: ThreadId) -> RowKey {
+        RowKey::new(Table::ThreadAliases, pair(self.id, thread.as_bytes()), [])
+    }
+
+    /// What the thread is part of now: itself, if it was never merged.
+    pub(crate) async fn root(&self, mut thread: ThreadId) -> Result<ThreadId> {
+        // Each step leads to a smaller id, so this ends.
+        while let Some(parent) = self.backend().store.get(&[self.alias_row(thread)]).await?.pop().flatten() {
+            match ThreadId::from_slice(&parent) {
+                Some(parent) if parent < thread => thread = parent,
+                _ => break,
+            }
+        }
+        Ok(thread)
+    }
+
+    /// The roots of many threads, in their order.
+    pub(crate) async fn roots(&self, threads: &[ThreadId]) -> Result<Vec<ThreadId>> {
+        let rows: Vec<_> = threads.iter().map(|&thread| self.alias_row(thread)).collect();
+        let mut roots = threads.to_vec();
+        for (root, alias) in roots.iter_mut().zip(self.backend().store.get(&rows).await?) {
+            if alias.is_some() {
+                *root = self.root(*root).await?;
+            }
+        }
+        Ok(roots)
+    }
+
+    /// A thread and all that became part of it.
+    pub(crate) async fn thread_parts(&self, root: ThreadId) -> Result<Vec<ThreadId>> {
+        let mut parts = vec![root];
+        let mut next = 0;
+        while next < parts.len() && parts.len() < ALIASES {
+            let scan = Scan::all(Table::AliasesByThread, pair(self.id, parts[next].as_bytes()), ALIASES);
+            let aliases = self.backend().store.scan(&scan).await?;
+            parts.extend(aliases.iter().filter_map(|(alias, _)| ThreadId::from_slice(alias)));
+            next += 1;
+        }
+        Ok(parts)
+    }
+
+    async fn linked_threads(&self, links: &[Vec<u8>]) -> Result<BTreeSet<ThreadId>> {
+        let mut threads = BTreeSet::new();
+        for link in links {
+            let scan = Scan::all(Table::Links, link.clone(), THREADS_PER_LINK);
+            for (thread, _) in self.backend().store.scan(&scan).await? {
+                threads.extend(ThreadId::from_slice(&thread));
+            }
+        }
+        let mut roots = BTreeSet::new();
+        for thread in threads {
+            roots.insert(self.root(thread).await?);
+        }
+        Ok(roots)
+    }
+
+    pub(crate) async fn join_thread(
+        &self,
+        id: MessageId,
+        incoming: &Incoming<'_>,
+        received_at: Millis,
+    ) -> Result<Joined> {
+        let keys = incoming.thread_keys();
+        let link = |id: &String| pair(self.id, &self.hash16("link", &[id.as_bytes()]));
+        let links: Vec<_> = keys.ids.iter().map(link).collect();
+        let known = self.linked_threads(&links).await?;
+        let candidate = match known.first() {
+            Some(&thread) => thread,
+            None if keys.is_reply && !keys.has_links => {
+                self.thread_of_subject(incoming, received_at).await?.unwrap_or(ThreadId(id.0))
+            }
+            None => ThreadId(id.0),
+        };
+        if links.is_empty() {
+            return Ok(Joined { root: candidate, merged: vec![] });
+        }
+        let rows = links
+            .iter()
+            .map(|link| Write::Put(RowKey::new(Table::Links, link.clone(), *candidate.as_bytes()), vec![]));
+        self.backend().store.write(rows.collect(), Durability::Later).await?;
+
+        let mut merged = Vec::new();
+        let mut root = candidate;
+        for thread in self.linked_threads(&links).await? {
+            let (into, lost) = self.merge(root, thread).await?;
+            root = into;
+            merged.extend(lost);
+        }
+        Ok(Joined { root, merged })
+    }
+
+    /// Makes two threads one: the root, and the thread that is no root any more, if there is one.
+    async fn merge(&self, a: ThreadId, b: ThreadId) -> Result<(ThreadId, Option<ThreadId>)> {
+        loop {
+            let (a, b) = (self.root(a).await?, self.root(b).await?);
+            if a == b {
+                return Ok((a, None));
+            }
+            let (root, lost) = (a.min(b), a.max(b));
+            let listed =
+                RowKey::new(Table::AliasesByThread, pair(self.id, root.as_bytes()), *lost.as_bytes());
+            let mut then = vec![
+                Write::Put(listed, vec![]),
+                Write::Change(self.id, Change { kind: ChangeKind::ThreadDestroyed, id: lost.0 }),
+            ];
+            then.extend(self.merged_activity(root, lost).await?);
+            let alias = Some(root.as_bytes().to_vec());
+            if self.backend().store.replace(self.alias_row(lost), None, alias, then).await? {
+                return Ok((root, Some(lost)));
+            }
+        }
+    }
+
+    async fn thread_of_subject(
+        &self,
+        incoming: &Incoming<'_>,
+        received_at: Millis,
+    ) -> Result<Option<ThreadId>> {
+        let subject = &incoming.thread_keys().base_subject;
+        if subject.is_empty() {
+            return Ok(None);
+        }
+        let sent_at = incoming.head().sent_at.unwrap_or(received_at);
+        let least = ListPosition::new(sent_at.saturating_sub(SUBJECT_SPAN), [0; 16]).clustering();
+        let beyond = ListPosition::new(sent_at.saturating_add(SUBJECT_SPAN + 1), [0; 16]).clustering();
+        let mut scan =
+            Scan::all(Table::ThreadsBySubject, self.subject_partition(subject), SUBJECT_CANDIDATES)
+                .descending();
+        scan.lower = std::ops::Bound::Included(least);
+        let people = self.participant_hashes(incoming);
+        for (clustering, theirs) in self.backend().store.scan(&scan.below(beyond)).await? {
+            let shares = theirs.chunks_exact(8).any(|hash| people.iter().any(|own| own == hash));
+            if let (true, Some(at)) = (shares, ListPosition::from_clustering(&clustering)) {
+                return self.root(ThreadId(at.id)).await.map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Moves the messages of a thread that became part of another to its rows.
+    pub async fn compress_thread(&self, thread: ThreadId) -> Result<()> {
+        let root = self.root(thread).await?;
+        if root == thread {
+            return Ok(());
+        }
+        loop {
+            let (table, partition) = List::Thread(thread).partition(self.id);
+            let rows = self.backend().store.scan(&Scan::all(table, partition, 100)).await?;
+            if rows.is_empty() {
+                return Ok(());
+            }
+            let mut writes = Vec::new();
+            for (clustering, entry) in rows {
+                let Some(at) = ListPosition::from_clustering(&clustering) else { continue };
+                writes.push(Write::Delete(List::Thread(thread).row(self.id, at)));
+                let id = MessageId(at.id);
+                let Some(mut row) = self.message_row(id).await? else { continue };
+                row.thread = root;
+                let key = RowKey::of_message(Table::Messages, self.id, id);
+                writes.push(Write::Put(key.clone(), crate::value::seal(&self.keys, &key, &row)));
+                writes.push(Write::Put(List::Thread(root).row(self.id, at), entry));
+                writes.push(Write::Change(self.id, Change { kind: ChangeKind::MessageUpdated, id: id.0 }));
+            }
+            self.backend().store.write(writes, Durability::Now).await?;
+        }
+    }
+}
+
+/// Where threads and discussions stand in their listings: at the time of their newest message. A row that says
+/// something else is passed over by readers.
+impl Account {
+    pub(crate) fn thread_activity(&self, thread: ThreadId, at: Millis) -> RowKey {
+        let clustering = ListPosition::new(at, thread.0).clustering();
+        RowKey::new(Table::ThreadsByActivity, *self.id.as_bytes(), clustering)
+    }
+
+    pub(crate) fn discussion_activity(&self, discussion: DiscussionId, at: Millis) -> RowKey {
+        let clustering = ListPosition::new(at, discussion.0).clustering();
+        RowKey::new(Table::DiscussionsByActivity, *self.id.as_bytes(), clustering)
+    }
+
+    /// The newest messages of a list, at most `limit`.
+    pub(crate) async fn newest(&self, list: List, limit: usize) -> Result<Vec<ListPosition>> {
+        let (table, partition) = list.partition(self.id);
+        let rows = self.backend().store.scan(&Scan::all(table, partition, limit).descending()).await?;
+        Ok(rows.iter().filter_map(|(clustering, _)| ListPosition::from_clustering(clustering)).collect())
+    }
+
+    /// The newest message of a thread with all its parts.
+    pub(crate) async fn newest_of_thread(&self, root: ThreadId, limit: usize) -> Result<Vec<ListPosition>> {
+        let mut newest = Vec::new();
+        for part in self.thread_parts(root).await? {
+            newest.extend(self.newest(List::Thread(part), limit).await?);
+        }
+        newest.sort_by(|a, b| b.cmp(a));
+        newest.truncate(limit);
+        Ok(newest)
+    }
+
+    /// What a new message at `at` changes in the listings of threads and discussions.
+    pub(crate) async fn activity_writes(
+        &self,
+        thread: ThreadId,
+        discussion: DiscussionId,
+        at: ListPosition,
+    ) -> Result<Vec<Write>> {
+        let mut writes = Vec::new();
+        let newest = self.newest_of_thread(thread, 1).await?.pop().map(|newest| newest.at);
+        if newest.is_none_or(|newest| newest < at.at) {
+            writes.extend(newest.map(|newest| Write::Delete(self.thread_activity(thread, newest))));
+            writes.push(Write::Put(self.thread_activity(thread, at.at), vec![]));
+        }
+        let newest = self.newest(List::Discussion(discussion), 1).await?.pop().map(|newest| newest.at);
+        if newest.is_none_or(|newest| newest < at.at) {
+            writes.extend(newest.map(|newest| Write::Delete(self.discussion_activity(discussion, newest))));
+            writes.push(Write::Put(self.discussion_activity(discussion, at.at), vec![]));
+        }
+        Ok(writes)
+    }
+
+    async fn merged_activity(&self, root: ThreadId, lost: ThreadId) -> Result<Vec<Write>> {
+        let of_root = self.newest_of_thread(root, 1).await?.pop().map(|newest| newest.at);
+        let of_lost = self.newest_of_thread(lost, 1).await?.pop().map(|newest| newest.at);
+        let mut writes = Vec::new();
+        writes.extend(of_lost.map(|at| Write::Delete(self.thread_activity(lost, at))));
+        writes.extend(of_root.map(|at| Write::Delete(self.thread_activity(root, at))));
+        writes.extend(of_root.max(of_lost).map(|at| Write::Put(self.thread_activity(root, at), vec![])));
+        Ok(writes)
+    }
+
+    /// What taking a message away changes in the listings of threads and discussions.
+    pub(crate) async fn activity_without(
+        &self,
+        row: &crate::MessageRow,
+        at: ListPosition,
+    ) -> Result<Vec<Write>> {
+        let mut writes = Vec::new();
+        let root = self.root(row.thread).await?;
+        let threads = self.newest_of_thread(root, 2).await?;
+        if threads.first() == Some(&at) {
+            writes.push(Write::Delete(self.thread_activity(root, at.at)));
+            writes.extend(threads.get(1).map(|next| Write::Put(self.thread_activity(root, next.at), vec![])));
+        }
+        let discussions = self.newest(List::Discussion(row.discussion), 2).await?;
+        if discussions.first() == Some(&at) {
+            let row = row.discussion;
+            writes.push(Write::Delete(self.discussion_activity(row, at.at)));
+            writes.extend(
+                discussions.get(1).map(|next| Write::Put(self.discussion_activity(row, next.at), vec![])),
+            );
+        }
+        Ok(writes)
+    }
+}
