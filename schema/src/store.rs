@@ -57,7 +57,8 @@ pub trait MailStore: Send + Sync {
     /// [`crate::Error::CursorExpired`] if entries after `since` have been dropped.
     async fn changes(&self, account: AccountId, since: Position, limit: usize) -> Result<ChangePage>;
 
-    /// The position of the newest entry that [`MailStore::changes`] would show.
+    /// The position of the newest entry that [`MailStore::changes`] would show; where all have been dropped, that of the
+    /// last one dropped, so that it never is an expired cursor. 0 if there never was one.
     async fn position(&self, account: AccountId) -> Result<Position>;
 
     /// Drops entries of the account's change feed at and before `until`; their cursors are expired from then on.
