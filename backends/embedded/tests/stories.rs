@@ -1,0 +1,35 @@
+//! What an account sees, on the embedded backend.
+
+use embedded::{Embedded, Options};
+use schema::contract::stories;
+
+macro_rules! stories {
+    ($($name:ident)*) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $name() {
+                let dir = tempfile::tempdir().unwrap();
+                let embedded = Embedded::open(&dir.path().join("data"), Options::default()).unwrap();
+                stories::$name(embedded.backend(), dir.path()).await;
+            }
+        )*
+    };
+}
+
+stories! {
+    a_kept_message_is_listed_and_comes_back_byte_for_byte
+    the_same_bytes_are_one_message
+    the_same_bytes_at_once_are_one_message
+    pages_hold_every_message_once
+    a_patch_changes_lists_and_totals
+    a_final_delete_lasts
+    threads_do_not_depend_on_the_order
+    threads_survive_a_race
+    a_bare_reply_joins_by_subject
+    the_feed_replays_to_the_state
+    recipients_are_resolved
+    a_quota_is_met
+    sessions_begin_and_end
+    keys_rotate_and_purge
+    the_index_tells_how_far_it_has_read
+}

@@ -1,0 +1,424 @@
+//! What an account sees, told on any backend: the promises that hold above the five traits.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use seal::KeyFile;
+
+use crate::{
+    Account, Arrival, Backend, ChangeKind, Deleted, Envelope, Incoming, Instance, Job, Kept, List, ListFilter,
+    ManualClock, MessageId, Patched, Position, Recipient, Role, Settings, StatePatch, ThreadId,
+};
+
+const INSTANCE: [u8; 16] = [7; 16];
+const DAY: u64 = 24 * 3_600_000;
+/// 2026-01-01T00:00:00Z.
+const NOW: u64 = 1_767_225_600_000;
+
+/// An instance on `backend`, its keys under `keys`, with the domain one.example.
+pub async fn instance(backend: Backend, keys: &Path) -> (Arc<Instance>, Arc<ManualClock>) {
+    let path = keys.join("master.key");
+    let key_file = match path.exists() {
+        true => KeyFile::open(&path, &INSTANCE).expect("the key file opens"),
+        false => KeyFile::create(&path, &INSTANCE).expect("the key file can be made"),
+    };
+    let clock = ManualClock::at(NOW);
+    let opened = Instance::open(backend, key_file, INSTANCE, clock.clone(), Settings::default()).await;
+    let instance = opened.expect("the instance opens");
+    if instance.domains().await.expect("domains can be read").is_empty() {
+        instance.add_domain("one.example").await.expect("a domain can be added");
+    }
+    (instance, clock)
+}
+
+async fn new_account(instance: &Arc<Instance>, address: &str) -> Account {
+    let id = instance.create_account(address, "correct horse", None).await.expect("an account can be created");
+    instance.account(id).await.expect("it can be read").expect("it is there")
+}
+
+async fn keep(account: &Account, raw: &str) -> Kept {
+    keep_with(account, raw, Arrival::default()).await
+}
+
+async fn keep_with(account: &Account, raw: &str, arrival: Arrival) -> Kept {
+    let raw = raw.replace('\n', "\r\n");
+    let incoming = Incoming::prepare(raw.as_bytes(), &mail::Limits::default());
+    account.keep(&incoming, arrival).await.expect("a message can be kept")
+}
+
+/// A message with an id, the ids it refers to, and a subject.
+fn message(id: &str, references: &[&str], subject: &str) -> String {
+    let references: String = references.iter().map(|id| format!(" <{id}>")).collect();
+    let references = if references.is_empty() { String::new() } else { format!("References:{references}\n") };
+    format!(
+        "From: Ada <ada@two.example>\nTo: bob@one.example\nDate: Thu, 1 Jan 2026 00:00:00 +0000\n\
+         Message-ID: <{id}>\n{references}Subject: {subject}\n\nHello {id}.\n"
+    )
+}
+
+async fn ids(account: &Account, list: List) -> Vec<MessageId> {
+    let page = account.list(list, &ListFilter::default(), None, 200).await.expect("a list can be read");
+    page.items.iter().map(|message| message.id).collect()
+}
+
+async fn threads(account: &Account) -> BTreeMap<MessageId, ThreadId> {
+    let page = account.list(List::Account, &ListFilter::default(), None, 200).await.expect("a list can be read");
+    page.items.iter().map(|message| (message.id, message.thread)).collect()
+}
+
+fn keywords(pairs: &[(&str, bool)]) -> StatePatch {
+    let keywords = pairs.iter().map(|&(keyword, has)| (keyword.to_owned(), has)).collect();
+    StatePatch { keywords, ..StatePatch::default() }
+}
+
+/// A message that is kept is listed in the inbox, unread, and its bytes come back as they were received.
+pub async fn a_kept_message_is_listed_and_comes_back_byte_for_byte(backend: Backend, keys: &Path) {
+    let (instance, _) = instance(backend, keys).await;
+    let bob = new_account(&instance, "bob@one.example").await;
+    let envelope =
+        Envelope { sender: Some("ada@two.example".into()), recipient: Some("bob+x@one.example".into()) };
+    let raw = message("1@two.example", &[], "Hello");
+    let kept = keep_with(&bob, &raw, Arrival { envelope: envelope.clone(), ..Arrival::default() }).await;
+    assert!(kept.is_new);
+    assert_eq!(ids(&bob, List::Mailbox(bob.role_mailbox(Role::Inbox))).await, [kept.id]);
+    let message = bob.message(kept.id).await.unwrap().unwrap();
+    assert_eq!(message.row.head.subject, "Hello");
+    assert_eq!(message.row.envelope, envelope);
+    assert_eq!(message.row.received_at, NOW);
+    assert!(message.state.is_unread());
+    assert_eq!(bob.raw(kept.id).await.unwrap().unwrap(), raw.replace('\n', "\r\n").as_bytes());
+    assert_eq!(bob.used().await.unwrap(), message.row.size);
+    let jobs = instance.backend.queue.lease(10, DELAY, DELAY).await.unwrap();
+    let job = Job::IndexMessage { account: bob.id(), message: kept.id };
+    assert_eq!(jobs.iter().map(|lease| lease.job).collect::<Vec<_>>(), [job]);
+}
+
+const DELAY: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// The same bytes again are one message with the first time; other bytes with the same Message-ID are another.
+pub async fn the_same_bytes_are_one_message(backend: Backend, keys: &Path) {
+    let (instance, clock) = instance(backend, keys).await;
+    let bob = new_account(&instance, "bob@one.example").await;
+    let raw = message("1@two.example", &[], "Hello");
+    let first = keep(&bob, &raw).await;
+    clock.advance(60_000);
+    let again = keep(&bob, &raw).await;
+    assert_eq!(again, Kept { id: first.id, is_new: false });
+    let forged = keep(&bob, &raw.replace("Hello 1", "Forged")).await;
+    assert!(forged.is_new && forged.id != first.id);
+    assert_eq!(ids(&bob, List::Account).await, [forged.id, first.id]);
+    assert_eq!(bob.message(first.id).await.unwrap().unwrap().row.received_at, NOW);
+}
+
+/// Sessions that bring the same bytes at once keep them once.
+pub async fn the_same_bytes_at_once_are_one_message(backend: Backend, keys: &Path) {
+    let (instance, _) = instance(backend, keys).await;
+    let bob = new_account(&instance, "bob@one.example").await;
+    let raw = message("1@two.example", &[], "Hello");
+    let tasks: Vec<_> = (0..8)
+        .map(|_| {
+            let (bob, raw) = (bob.clone(), raw.clone());
+            tokio::spawn(async move { keep(&bob, &raw).await })
+        })
+        .collect();
+    let mut new = 0;
+    for task in tasks {
+        new += u32::from(task.await.unwrap().is_new);
+    }
+    assert_eq!(new, 1);
+    assert_eq!(ids(&bob, List::Account).await.len(), 1);
+}
+
+/// Pages of a list hold every message once, newest first, within the times asked for.
+pub async fn pages_hold_every_message_once(backend: Backend, keys: &Path) {
+    let (instance, clock) = instance(backend, keys).await;
+    let bob = new_account(&instance, "bob@one.example").await;
+    let mut sent = Vec::new();
+    for number in 0..25 {
+        sent.push(keep(&bob, &message(&format!("{number}@x"), &[], "Hello")).await.id);
+        clock.advance(1_000);
+    }
+    sent.reverse();
+    let (mut listed, mut from) = (Vec::new(), None);
+    loop {
+        let page = bob.list(List::Account, &ListFilter::default(), from, 10).await.unwrap();
+        listed.extend(page.items.iter().map(|message| message.id));
+        from = page.next;
+        if from.is_none() {
+            break;
+        }
+    }
+    assert_eq!(listed, sent);
+    let filter = ListFilter { after: Some(NOW + 5_000), before: Some(NOW + 8_000), ..ListFilter::default() };
+    let page = bob.list(List::Account, &filter, None, 10).await.unwrap();
+    assert_eq!(page.items.iter().map(|message| message.id).collect::<Vec<_>>(), sent[17..20]);
+}
+
+/// Mailboxes and keywords change together with lists and totals; a stale version changes nothing.
+pub async fn a_patch_changes_lists_and_totals(backend: Backend, keys: &Path) {
+    let (instance, _) = instance(backend, keys).await;
+    let bob = new_account(&instance, "bob@one.example").await;
+    let id = keep(&bob, &message("1@x", &[], "Hello")).await.id;
+    let (inbox, archive) = (bob.role_mailbox(Role::Inbox), bob.role_mailbox(Role::Archive));
+    let Patched::Done(message) = bob.patch(id, &keywords(&[("$seen", true), ("blue", true)])).await.unwrap() else {
+        panic!("the patch is done");
+    };
+    assert_eq!(message.state.version, 1);
+    assert_eq!(ids(&bob, bob.keyword_list("blue")).await, [id]);
+    let totals = bob.mailbox(inbox).await.unwrap().unwrap().1;
+    assert_eq!((totals.total, totals.unread), (1, 0));
+    let moved = StatePatch { mailboxes: vec![(inbox, false), (archive, true)], ..StatePatch::default() };
+    let stale = StatePatch { if_version: Some(0), ..moved.clone() };
+    assert_eq!(bob.patch(id, &stale).await.unwrap(), Patched::Stale);
+    assert!(matches!(bob.patch(id, &moved).await.unwrap(), Patched::Done(_)));
+    assert_eq!(ids(&bob, List::Mailbox(inbox)).await, []);
+    assert_eq!(ids(&bob, List::Mailbox(archive)).await, [id]);
+    let none = StatePatch { only_mailboxes: Some(BTreeSet::new()), ..StatePatch::default() };
+    assert_eq!(bob.patch(id, &none).await.unwrap(), Patched::NoMailboxLeft);
+    let nowhere = crate::MailboxId([9; 16]);
+    let lost = StatePatch { mailboxes: vec![(nowhere, true)], ..StatePatch::default() };
+    assert_eq!(bob.patch(id, &lost).await.unwrap(), Patched::NoSuchMailbox(nowhere));
+    assert!(matches!(bob.patch(id, &keywords(&[("blue", false)])).await.unwrap(), Patched::Done(_)));
+    assert_eq!(ids(&bob, bob.keyword_list("blue")).await, []);
+}
+
+/// A delete moves to the trash, there it is final; the same bytes stay deleted for 30 days, unless they are imported.
+pub async fn a_final_delete_lasts(backend: Backend, keys: &Path) {
+    let (instance, clock) = instance(backend, keys).await;
+    let bob = new_account(&instance, "bob@one.example").await;
+    let raw = message("1@x", &[], "Hello");
+    let id = keep(&bob, &raw).await.id;
+    assert!(matches!(bob.delete(id, None).await.unwrap(), Deleted::Trashed(_)));
+    assert_eq!(ids(&bob, List::Mailbox(bob.role_mailbox(Role::Trash))).await, [id]);
+    assert_eq!(bob.delete(id, None).await.unwrap(), Deleted::Destroyed);
+    assert_eq!(bob.delete(id, None).await.unwrap(), Deleted::NotFound);
+    bob.remove_message_remains(id).await.unwrap();
+    assert_eq!(bob.raw(id).await.unwrap(), None);
+    assert_eq!(bob.used().await.unwrap(), 0);
+    assert!(bob.threads(&ListFilter::default(), None, None, 10).await.unwrap().items.is_empty());
+
+    clock.advance(29 * DAY);
+    assert!(!keep(&bob, &raw).await.is_new);
+    assert_eq!(ids(&bob, List::Account).await, []);
+    let import = Arrival { revive: true, ..Arrival::default() };
+    assert!(keep_with(&bob, &raw, import).await.is_new);
+    assert_eq!(ids(&bob, List::Account).await, [id]);
+    bob.delete(id, None).await.unwrap();
+    bob.delete(id, None).await.unwrap();
+    clock.advance(31 * DAY);
+    assert!(keep(&bob, &raw).await.is_new);
+}
+
+/// Whatever the order of arrival, what ids connect is one thread, and what they do not is not.
+pub async fn threads_do_not_depend_on_the_order(backend: Backend, keys: &Path) {
+    let (instance, clock) = instance(backend, keys).await;
+    let chain =
+        [message("a@x", &[], "One"), message("b@x", &["a@x"], "Two"), message("c@x", &["b@x"], "Re: Three")];
+    let other = message("d@x", &[], "One");
+    for (number, order) in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]].iter().enumerate() {
+        let account = new_account(&instance, &format!("user{number}@one.example")).await;
+        let alone = keep(&account, &other).await.id;
+        for &index in order {
+            clock.advance(1_000);
+            keep(&account, &chain[index]).await;
+        }
+        let found = threads(&account).await;
+        let connected: HashSet<_> = found.iter().filter(|(id, _)| **id != alone).map(|(_, thread)| *thread).collect();
+        assert_eq!(connected.len(), 1, "order {order:?}");
+        assert!(!connected.contains(&found[&alone]));
+        let thread = connected.into_iter().next().unwrap();
+        assert_eq!(account.thread(thread).await.unwrap().unwrap().len(), 3);
+        let page = account.threads(&ListFilter::default(), None, None, 10).await.unwrap();
+        assert_eq!(page.items.iter().map(|thread| thread.messages.len()).collect::<Vec<_>>(), [3, 1], "{order:?}");
+    }
+}
+
+/// Messages of one thread that arrive at once, their connecting message in between, end in one thread.
+pub async fn threads_survive_a_race(backend: Backend, keys: &Path) {
+    let (instance, _) = instance(backend, keys).await;
+    let bob = new_account(&instance, "bob@one.example").await;
+    let mut tasks = Vec::new();
+    for number in 0..40 {
+        let before = format!("{}@x", (number + 7) % 40);
+        let raw = message(&format!("{number}@x"), &[&before], "Race");
+        let bob = bob.clone();
+        tasks.push(tokio::spawn(async move { keep(&bob, &raw).await }));
+    }
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let found = threads(&bob).await;
+    assert_eq!(found.len(), 40);
+    assert_eq!(found.values().collect::<HashSet<_>>().len(), 1);
+    // The jobs that the merges left change nothing that a reader sees.
+    for lease in instance.backend.queue.lease(200, DELAY, DELAY).await.unwrap() {
+        if let Job::CompressThread { thread, .. } = lease.job {
+            bob.compress_thread(thread).await.unwrap();
+        }
+    }
+    assert_eq!(threads(&bob).await, found);
+    let page = bob.threads(&ListFilter::default(), None, None, 10).await.unwrap();
+    assert_eq!(page.items.iter().map(|thread| thread.messages.len()).collect::<Vec<_>>(), [40]);
+}
+
+/// A reply without references joins the newest thread of its subject among the same people within 30 days.
+pub async fn a_bare_reply_joins_by_subject(backend: Backend, keys: &Path) {
+    let (instance, _) = instance(backend, keys).await;
+    let bob = new_account(&instance, "bob@one.example").await;
+    let first = keep(&bob, &message("1@x", &[], "Plans")).await.id;
+    let reply = keep(&bob, &message("2@x", &[], "Re: Plans")).await.id;
+    let late = message("3@x", &[], "Re: Plans").replace("1 Jan 2026", "9 Mar 2026");
+    let late = keep(&bob, &late).await.id;
+    let strangers = message("4@x", &[], "Re: Plans").replace("ada@two", "eve@two").replace("bob@one", "joe@one");
+    let strangers = keep(&bob, &strangers).await.id;
+    let no_reply = keep(&bob, &message("5@x", &[], "Plans")).await.id;
+    let found = threads(&bob).await;
+    assert_eq!(found[&reply], found[&first]);
+    for other in [late, strangers, no_reply] {
+        assert_ne!(found[&other], found[&first]);
+    }
+}
+
+/// A client that replays the feed from any cursor ends with the server's state.
+pub async fn the_feed_replays_to_the_state(backend: Backend, keys: &Path) {
+    let (instance, _) = instance(backend, keys).await;
+    let bob = new_account(&instance, "bob@one.example").await;
+    let mut cursors = vec![(Position::default(), BTreeSet::new())];
+    let mut there = BTreeSet::new();
+    for number in 0..12 {
+        let id = keep(&bob, &message(&format!("{number}@x"), &[], "Hello")).await.id;
+        there.insert(id.0);
+        if number % 3 == 0 {
+            bob.patch(id, &keywords(&[("$seen", true)])).await.unwrap();
+        }
+        if number % 4 == 0 {
+            bob.delete(id, None).await.unwrap();
+            bob.delete(id, None).await.unwrap();
+            there.remove(&id.0);
+        }
+        cursors.push((bob.position().await.unwrap(), there.clone()));
+    }
+    for (mut cursor, mut replayed) in cursors {
+        loop {
+            let page = bob.changes(cursor, 5).await.unwrap();
+            for (_, change) in &page.changes {
+                match change.kind {
+                    ChangeKind::MessageCreated => replayed.insert(change.id),
+                    ChangeKind::MessageDestroyed => replayed.remove(&change.id),
+                    _ => false,
+                };
+            }
+            cursor = page.cursor;
+            if !page.has_more {
+                break;
+            }
+        }
+        assert_eq!(replayed, there);
+    }
+}
+
+/// Mail finds its account by address, subaddress, alias and catch-all, and nobody else's.
+pub async fn recipients_are_resolved(backend: Backend, keys: &Path) {
+    let (instance, _) = instance(backend, keys).await;
+    let bob = new_account(&instance, "Bob@One.example").await.id();
+    let eve = new_account(&instance, "eve@one.example").await.id();
+    instance.add_domain("two.example").await.unwrap();
+    instance.add_address("@two.example", eve).await.unwrap();
+    instance.add_address("robert@one.example", bob).await.unwrap();
+    for (recipient, account) in [
+        ("bob@one.example", Recipient::Account(bob)),
+        ("BOB+news@ONE.example", Recipient::Account(bob)),
+        ("robert@one.example", Recipient::Account(bob)),
+        ("anyone@two.example", Recipient::Account(eve)),
+        ("nobody@one.example", Recipient::UnknownAddress),
+        ("bob@three.example", Recipient::UnknownDomain),
+    ] {
+        assert_eq!(instance.resolve(recipient).await.unwrap(), account, "{recipient}");
+    }
+    assert!(instance.add_address("robert@one.example", eve).await.is_err());
+    assert!(instance.remove_domain("two.example").await.is_err());
+    assert!(instance.remove_address("@two.example").await.unwrap());
+    assert!(instance.remove_domain("two.example").await.unwrap());
+    assert_eq!(instance.resolve("anyone@two.example").await.unwrap(), Recipient::UnknownDomain);
+}
+
+/// An account that holds as much as it may is over quota until something is deleted.
+pub async fn a_quota_is_met(backend: Backend, keys: &Path) {
+    let (instance, _) = instance(backend, keys).await;
+    let id = instance.create_account("bob@one.example", "correct horse", Some(100)).await.unwrap();
+    let bob = instance.account(id).await.unwrap().unwrap();
+    assert_eq!(instance.resolve("bob@one.example").await.unwrap(), Recipient::Account(id));
+    let message = keep(&bob, &message("1@x", &[], "Hello")).await.id;
+    assert_eq!(instance.resolve("bob@one.example").await.unwrap(), Recipient::OverQuota);
+    bob.delete(message, None).await.unwrap();
+    bob.delete(message, None).await.unwrap();
+    assert_eq!(instance.resolve("bob@one.example").await.unwrap(), Recipient::Account(id));
+}
+
+/// A sign-in works with the right password only, until it is ended, expired, or the account is locked.
+pub async fn sessions_begin_and_end(backend: Backend, keys: &Path) {
+    let (instance, clock) = instance(backend, keys).await;
+    let bob = new_account(&instance, "bob@one.example").await.id();
+    assert!(instance.sign_in("bob@one.example", "wrong horse").await.unwrap().is_none());
+    assert!(instance.sign_in("eve@one.example", "correct horse").await.unwrap().is_none());
+    let sign_in = || async { instance.sign_in("bob@one.example", "correct horse").await.unwrap() };
+    let first = sign_in().await.unwrap().credential;
+    let second = sign_in().await.unwrap().credential;
+    assert_eq!(instance.session(&first).await.unwrap().unwrap().account.id(), bob);
+    instance.sign_out(&first).await.unwrap();
+    assert!(instance.session(&first).await.unwrap().is_none());
+    clock.advance(8 * DAY);
+    assert!(instance.session(&second).await.unwrap().is_none());
+    let third = sign_in().await.unwrap().credential;
+    instance.set_locked(bob, true).await.unwrap();
+    assert!(instance.session(&third).await.unwrap().is_none());
+    assert!(sign_in().await.is_none());
+    instance.set_locked(bob, false).await.unwrap();
+    let fourth = sign_in().await.unwrap().credential;
+    instance.set_password(bob, "another horse").await.unwrap();
+    assert!(instance.session(&fourth).await.unwrap().is_none());
+    assert!(sign_in().await.is_none());
+}
+
+/// After a rotation everything opens; after a purge the account is gone and everything else opens.
+pub async fn keys_rotate_and_purge(backend: Backend, keys: &Path) {
+    let (first, _) = instance(backend.clone(), keys).await;
+    let bob = new_account(&first, "bob@one.example").await;
+    let eve = new_account(&first, "eve@one.example").await;
+    let raw = message("1@x", &[], "Hello");
+    let (of_bob, of_eve) = (keep(&bob, &raw).await.id, keep(&eve, &raw).await.id);
+    assert_ne!(of_bob, of_eve);
+    assert!(bob.message(of_eve).await.unwrap().is_none());
+    let epoch = first.rotate_keys().await.unwrap();
+    let purged = first.purge_account(eve.id()).await.unwrap().unwrap();
+    assert!(purged.epoch > epoch);
+    assert!(first.account(eve.id()).await.unwrap().is_none());
+    assert_eq!(first.resolve("eve@one.example").await.unwrap(), Recipient::UnknownAddress);
+    first.remove_account_remains(eve.id()).await.unwrap();
+    assert_eq!(backend.blobs.ids(eve.id(), None, 10).await.unwrap(), []);
+
+    let (again, _) = instance(backend, keys).await;
+    let bob = again.account(bob.id()).await.unwrap().unwrap();
+    assert_eq!(bob.raw(of_bob).await.unwrap().unwrap(), raw.replace('\n', "\r\n").as_bytes());
+    assert!(again.account(eve.id()).await.unwrap().is_none());
+    assert_eq!(again.purges().await.unwrap().len(), 1);
+}
+
+/// What the index has not read yet is known, message by message.
+pub async fn the_index_tells_how_far_it_has_read(backend: Backend, keys: &Path) {
+    let (instance, clock) = instance(backend, keys).await;
+    let bob = new_account(&instance, "bob@one.example").await;
+    assert!(bob.index_progress().await.unwrap().complete);
+    let first = keep(&bob, &message("1@x", &[], "Hello")).await.id;
+    clock.advance(1_000);
+    let second = keep(&bob, &message("2@x", &[], "Hello")).await.id;
+    bob.note_indexed(&[(NOW, first)]).await.unwrap();
+    let progress = bob.index_progress().await.unwrap();
+    assert_eq!((progress.indexed_through, progress.complete), (NOW + 999, false));
+    bob.note_indexed(&[(NOW + 1_000, second)]).await.unwrap();
+    assert!(bob.index_progress().await.unwrap().complete);
+    let indexed = bob.indexed_message(first).await.unwrap().unwrap();
+    let token = bob.token(mail::terms::Field::Subject, mail::terms::Form::Word, "hello");
+    assert!(indexed.postings.iter().any(|posting| posting.token == token));
+}
