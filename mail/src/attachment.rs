@@ -4,6 +4,11 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
+use crate::structure::Tree;
+
+/// Octets that a type is recognised by.
+const SNIFFED: usize = 8 << 10;
+
 /// A part that a reader would be offered as a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attachment {
@@ -43,4 +48,87 @@ pub struct CalendarPart {
     pub part_id: String,
     /// The `method` parameter, upper-cased (REQUEST, REPLY, CANCEL, …).
     pub method: Option<String>,
+}
+
+fn is_attachment(tree: &Tree<'_>, id: usize) -> bool {
+    let node = &tree.nodes[id];
+    node.is_attached() || node.name().is_some() || !matches!(node.main_type(), "text" | "multipart")
+}
+
+/// The leaves that are attachments.
+pub(crate) fn ids(tree: &Tree<'_>) -> impl Iterator<Item = usize> {
+    tree.leaves().into_iter().filter(|id| is_attachment(tree, *id))
+}
+
+pub(crate) fn list(tree: &Tree<'_>) -> Vec<Attachment> {
+    let numbers = tree.numbers();
+    let list = ids(tree).map(|id| {
+        let node = &tree.nodes[id];
+        Attachment {
+            part_id: numbers[id].clone(),
+            name: node.name().cloned(),
+            content_type: node.media.essence.clone(),
+            sniffed_type: infer::get(&tree.content(id, SNIFFED)).map(|t| t.mime_type().to_string()),
+            size: tree.size(id),
+            content_id: tree.content_id(id),
+            disposition: node.disposition.as_ref().map(|d| d.kind.clone()).filter(|k| !k.is_empty()),
+        }
+    });
+    list.collect()
+}
+
+/// Whether an attachment is more than the message's furniture.
+pub(crate) fn has_any(tree: &Tree<'_>) -> bool {
+    ids(tree).any(|id| {
+        let node = &tree.nodes[id];
+        let essence = node.media.essence.as_str();
+        let parent = node.parent.map_or("", |p| tree.nodes[p].media.essence.as_str());
+        let is_signature = matches!(
+            essence,
+            "application/pgp-signature" | "application/pkcs7-signature" | "application/x-pkcs7-signature"
+        );
+        let is_report = parent == "multipart/report";
+        let is_embedded = !node.is_attached()
+            && tree.field(id, "content-id").is_some()
+            && (parent == "multipart/related" || node.main_type() == "image");
+        !(is_signature || is_report || is_embedded)
+    })
+}
+
+pub(crate) fn part<'a>(tree: &'a Tree<'_>, part_id: &str) -> Option<Part<'a>> {
+    if part_id.is_empty() {
+        return None;
+    }
+    let id = tree.numbers().iter().position(|n| n == part_id)?;
+    let node = &tree.nodes[id];
+    Some(Part {
+        content_type: node.media.essence.clone(),
+        charset: node.media.charset.clone(),
+        name: node.name().cloned(),
+        bytes: tree.content(id, usize::MAX),
+    })
+}
+
+pub(crate) fn calendar(tree: &Tree<'_>) -> Vec<CalendarPart> {
+    let numbers = tree.numbers();
+    let leaves = tree.leaves().into_iter().filter(|id| tree.nodes[*id].media.essence == "text/calendar");
+    let parts = leaves.map(|id| CalendarPart {
+        part_id: numbers[id].clone(),
+        method: tree.nodes[id]
+            .media
+            .method
+            .clone()
+            .or_else(|| method_in(&tree.content(id, SNIFFED)))
+            .map(|m| m.trim().to_ascii_uppercase()),
+    });
+    parts.collect()
+}
+
+/// The METHOD property, when the content type does not repeat it.
+fn method_in(calendar: &[u8]) -> Option<String> {
+    calendar.split(|b| *b == b'\n').find_map(|line| {
+        let (name, value) = line.split_at_checked(7)?;
+        name.eq_ignore_ascii_case(b"METHOD:")
+            .then(|| String::from_utf8_lossy(value.trim_ascii()).into_owned())
+    })
 }

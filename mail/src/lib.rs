@@ -5,14 +5,21 @@
 //! each bounded by [`Limits`].
 
 mod attachment;
+mod charset;
+mod field;
 mod head;
 mod html;
 mod limits;
+mod markup;
 mod message;
+mod preview;
 mod report;
 mod structure;
 pub mod terms;
+mod text;
 pub mod thread;
+mod transfer;
+mod word;
 
 pub use attachment::{Attachment, CalendarPart, Part};
 pub use head::{Address, Head, Header};

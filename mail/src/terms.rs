@@ -1,6 +1,37 @@
 //! What a message is found by: one analyser for messages and queries.
 
+//!
+//! A word is a run of letters and digits (so `foo-bar` and `example.org` are two in sequence), folded: without
+//! case, compatibility forms and accents. Scripts that are written without spaces are indexed as pairs of
+//! characters. Where the language of the message is known, a word's stem stands at the same position in a form
+//! of its own.
+
+mod analysis;
+mod language;
+mod query;
+
+use std::collections::HashMap;
+
+use rust_stemmers::Stemmer;
 use serde::{Deserialize, Serialize};
+
+use crate::{
+    Head, Limits, attachment, head,
+    structure::Tree,
+    text::{self, Body},
+};
+
+pub(crate) use analysis::fold;
+use analysis::{Kind, Token, analyse};
+pub use language::Language;
+pub use query::{Slot, query_address, query_phrase, query_prefix, query_words};
+
+/// Positions between two values of a field, so that no phrase spans them.
+pub const POSITION_GAP: u32 = 100;
+/// Where the text of attachments starts in [`Field::Body`].
+pub const ATTACHED_TEXT: u32 = 1 << 24;
+/// Characters of a [`Form::Prefix`].
+pub const PREFIX_LENGTH: std::ops::RangeInclusive<usize> = 2..=12;
 
 /// Where a term stands. The numbers are stored: never change one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -8,7 +39,7 @@ use serde::{Deserialize, Serialize};
 pub enum Field {
     /// Subject.
     Subject = 0,
-    /// From and Sender.
+    /// From.
     From = 1,
     /// To.
     To = 2,
@@ -34,7 +65,7 @@ pub enum Form {
     Stem = 1,
     /// The first 2–12 characters of a folded word; without position (0).
     Prefix = 2,
-    /// A whole address, lower-cased.
+    /// A whole address, lower-cased; also its domain alone as `@example.org`.
     Address = 3,
 }
 
@@ -87,82 +118,273 @@ impl Terms {
     }
 }
 
-/// A language that words are stemmed in. The numbers are stored: never change one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[repr(u8)]
-#[allow(missing_docs)]
-pub enum Language {
-    Arabic = 0,
-    Danish = 1,
-    Dutch = 2,
-    English = 3,
-    Finnish = 4,
-    French = 5,
-    German = 6,
-    Greek = 7,
-    Hungarian = 8,
-    Italian = 9,
-    Norwegian = 10,
-    Portuguese = 11,
-    Romanian = 12,
-    Russian = 13,
-    Spanish = 14,
-    Swedish = 15,
-    Tamil = 16,
-    Turkish = 17,
+/// A text in the buffer of [`Terms`].
+#[derive(Debug, Clone, Copy)]
+struct Piece {
+    start: u32,
+    len: u16,
 }
 
-impl Language {
-    /// Every language, in the order of their numbers.
-    pub const ALL: [Language; 18] = [
-        Language::Arabic,
-        Language::Danish,
-        Language::Dutch,
-        Language::English,
-        Language::Finnish,
-        Language::French,
-        Language::German,
-        Language::Greek,
-        Language::Hungarian,
-        Language::Italian,
-        Language::Norwegian,
-        Language::Portuguese,
-        Language::Romanian,
-        Language::Russian,
-        Language::Spanish,
-        Language::Swedish,
-        Language::Tamil,
-        Language::Turkish,
-    ];
+/// A word seen before in the message.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    folded: Piece,
+    stem: Option<Piece>,
 }
 
-/// One word of a query: a message matches it with any of the alternatives.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Slot {
-    /// Forms and texts, each pair once.
-    pub alternatives: Vec<(Form, String)>,
+struct Collector<'a> {
+    terms: Terms,
+    max: usize,
+    stemmer: Option<Stemmer>,
+    known: HashMap<String, Known>,
+    /// Words of the field at hand that get prefixes.
+    prefixed: Vec<Piece>,
+    limits: &'a Limits,
 }
 
-/// The words of a query, in sequence. A word that analyses to several slots (`foo-bar`) is a phrase.
-pub fn query_words(text: &str, languages: &[Language]) -> Vec<Slot> {
-    let _ = (text, languages);
-    Vec::new()
+impl<'a> Collector<'a> {
+    fn new(language: Option<Language>, limits: &'a Limits, text_len: usize) -> Self {
+        let words = text_len.min(1 << 20) / 6;
+        let terms = Terms {
+            text: String::with_capacity(words * 4 + 512),
+            entries: Vec::with_capacity(words * 3 / 2 + 256),
+        };
+        Self {
+            terms,
+            max: limits.terms,
+            stemmer: language.map(|l| l.stemmer()),
+            known: HashMap::with_capacity(words / 2 + 64),
+            prefixed: Vec::new(),
+            limits,
+        }
+    }
+
+    fn intern(&mut self, text: &str) -> Option<Piece> {
+        let start = u32::try_from(self.terms.text.len()).ok()?;
+        let len = u16::try_from(text.len()).ok().filter(|l| *l > 0)?;
+        self.terms.text.push_str(text);
+        Some(Piece { start, len })
+    }
+
+    fn push(&mut self, field: Field, form: Form, piece: Piece, position: u32) {
+        if self.terms.entries.len() < self.max {
+            let Piece { start, len } = piece;
+            self.terms.entries.push(Entry { start, len, position, field, form });
+        }
+    }
+
+    fn know(&mut self, token: &Token<'_>) -> Option<Known> {
+        if let Some(known) = self.known.get(token.lower) {
+            return Some(*known);
+        }
+        let folded = self.intern(token.folded)?;
+        let stem = match (&self.stemmer, token.kind) {
+            (Some(stemmer), Kind::Word) => language::stem(stemmer, token.lower),
+            _ => None,
+        };
+        let stem = stem.filter(|s| s != token.folded).and_then(|s| self.intern(&s));
+        let known = Known { folded, stem };
+        self.known.insert(token.lower.to_string(), known);
+        Some(known)
+    }
+
+    /// Adds the words of a value; gives the position behind its last one.
+    fn words(&mut self, field: Field, value: &str, from: u32, prefixes: bool) -> u32 {
+        let end = analyse(value, |token| {
+            if self.terms.entries.len() >= self.max {
+                return false;
+            }
+            if let Some(known) = self.know(&token) {
+                let position = from.saturating_add(token.position);
+                self.push(field, Form::Word, known.folded, position);
+                if let Some(stem) = known.stem {
+                    self.push(field, Form::Stem, stem, position);
+                }
+                if prefixes && token.kind != Kind::Single {
+                    self.prefixed.push(known.folded);
+                }
+            }
+            true
+        });
+        from.saturating_add(end)
+    }
+
+    /// Adds an address: whole, its domain, and its words.
+    fn address(&mut self, field: Field, email: &str, from: u32) -> u32 {
+        if let Some(whole) = query_address(email) {
+            if let Some(piece) = self.intern(&whole) {
+                self.push(field, Form::Address, piece, from);
+                if let Some(at) = whole.rfind('@').filter(|at| *at > 0) {
+                    let domain = Piece { start: piece.start + at as u32, len: piece.len - at as u16 };
+                    self.push(field, Form::Address, domain, from);
+                }
+            }
+        }
+        self.words(field, email, from, true)
+    }
+
+    /// Adds the prefixes of the field's words, each once.
+    fn end_field(&mut self, field: Field) {
+        let mut found: Vec<Piece> = Vec::new();
+        for word in std::mem::take(&mut self.prefixed) {
+            let text = self.text(word);
+            let ends = text.char_indices().map(|(i, _)| i).skip(1).chain([text.len()]);
+            let ends = ends.skip(PREFIX_LENGTH.start() - 1).take(PREFIX_LENGTH.count());
+            found.extend(ends.map(|end| Piece { start: word.start, len: end as u16 }));
+        }
+        let text = &self.terms.text;
+        let slice = |p: &Piece| &text[p.start as usize..p.start as usize + p.len as usize];
+        found.sort_unstable_by(|a, b| slice(a).cmp(slice(b)));
+        found.dedup_by(|a, b| slice(a) == slice(b));
+        for piece in found {
+            self.push(field, Form::Prefix, piece, 0);
+        }
+    }
+
+    fn text(&self, piece: Piece) -> &str {
+        &self.terms.text[piece.start as usize..piece.start as usize + piece.len as usize]
+    }
+
+    fn addresses(&mut self, field: Field, list: &[crate::Address]) {
+        let mut at = 0;
+        for address in list {
+            if let Some(name) = &address.name {
+                at = self.words(field, name, at, true).saturating_add(POSITION_GAP);
+            }
+            at = self.address(field, &address.email, at).saturating_add(POSITION_GAP);
+        }
+        self.end_field(field);
+    }
+
+    fn head(&mut self, head: &Head) {
+        self.words(Field::Subject, &head.subject, 0, true);
+        self.end_field(Field::Subject);
+        let lists = [
+            (Field::From, &head.from),
+            (Field::To, &head.to),
+            (Field::Cc, &head.cc),
+            (Field::Bcc, &head.bcc),
+        ];
+        for (field, list) in lists {
+            self.addresses(field, list);
+        }
+        if let Some(id) = &head.list_id {
+            if let Some(piece) = self.intern(id) {
+                self.push(Field::List, Form::Address, piece, 0);
+            }
+            self.words(Field::List, id, 0, false);
+        }
+    }
+
+    fn attached(&mut self, tree: &Tree<'_>, body: &Body, mut room: usize) {
+        let mut at = 0;
+        for id in attachment::ids(tree) {
+            if let Some(name) = tree.nodes[id].name() {
+                at = self.words(Field::FileName, name, at, true).saturating_add(POSITION_GAP);
+            }
+        }
+        self.end_field(Field::FileName);
+        let mut at = ATTACHED_TEXT;
+        for id in tree.leaves() {
+            if room == 0 {
+                break;
+            }
+            if tree.nodes[id].main_type() == "text" && !body.contains(id) {
+                let text = text::plain(tree, id, self.limits, room);
+                room = room.saturating_sub(text.len());
+                at = self.words(Field::Body, &text, at, false).saturating_add(POSITION_GAP);
+            }
+        }
+    }
 }
 
-/// The folded words of a phrase, in sequence ([`Form::Word`]).
-pub fn query_phrase(text: &str) -> Vec<String> {
-    let _ = text;
-    Vec::new()
+/// The terms of a message.
+pub(crate) fn of(tree: &Tree<'_>, body: &Body, limits: &Limits) -> Terms {
+    let head = head::of(tree, body, limits);
+    let text = text::body_text(tree, body, limits);
+    let language = Language::detect(&head.subject, &text);
+    let mut collector = Collector::new(language, limits, text.len());
+    collector.head(&head);
+    collector.words(Field::Body, &text, 0, false);
+    collector.attached(tree, body, limits.text_bytes.saturating_sub(text.len()));
+    collector.terms
 }
 
-/// The folded prefix ([`Form::Prefix`]); `None` unless it is one word of 2–12 characters.
-pub fn query_prefix(text: &str) -> Option<String> {
-    let _ = text;
-    None
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parse;
 
-/// The whole address ([`Form::Address`]), when the text is one.
-pub fn query_address(text: &str) -> Option<String> {
-    let _ = text;
-    None
+    fn terms_of(raw: &str) -> Terms {
+        parse(raw.as_bytes(), &Limits::default()).terms()
+    }
+
+    fn has(terms: &Terms, field: Field, form: Form, text: &str) -> bool {
+        terms.iter().any(|t| t.field == field && t.form == form && t.text == text)
+    }
+
+    #[test]
+    fn every_part_of_a_message_is_found_in_its_field() {
+        let terms = terms_of(
+            "From: \"Ada Lovelace\" <Ada.L@Mail.Example.org>\nTo: b@example.net\nCc: c@example.net\n\
+             Bcc: d@example.net\nList-Id: The list <dev.example.org>\nSubject: Meeting notes\n\
+             Content-Type: multipart/mixed; boundary=b\n\n--b\n\nThe meetings were running late in the evening and the notes are in the file.\n\
+             --b\nContent-Type: text/csv; charset=iso-8859-1; name=\"b\u{fc}dget-2024.csv\"\nContent-Transfer-Encoding: quoted-printable\n\n\
+             caf=E9;42\n--b--\n",
+        );
+        let cases = [
+            (Field::From, Form::Address, "ada.l@mail.example.org"),
+            (Field::From, Form::Address, "@mail.example.org"),
+            (Field::From, Form::Word, "lovelace"),
+            (Field::From, Form::Prefix, "love"),
+            (Field::From, Form::Word, "example"),
+            (Field::To, Form::Address, "b@example.net"),
+            (Field::Cc, Form::Address, "c@example.net"),
+            (Field::Bcc, Form::Address, "d@example.net"),
+            (Field::List, Form::Address, "dev.example.org"),
+            (Field::Subject, Form::Prefix, "meeti"),
+            (Field::Body, Form::Word, "meetings"),
+            (Field::Body, Form::Stem, "meet"),
+            (Field::Body, Form::Stem, "run"),
+            (Field::FileName, Form::Word, "budget"),
+            (Field::FileName, Form::Word, "2024"),
+            (Field::FileName, Form::Prefix, "bud"),
+            (Field::Body, Form::Word, "cafe"),
+            (Field::Body, Form::Word, "42"),
+        ];
+        for (field, form, text) in cases {
+            assert!(has(&terms, field, form, text), "{field:?} {form:?} {text}");
+        }
+        assert!(!has(&terms, Field::Body, Form::Prefix, "mee"), "the body has no prefixes");
+        assert!(!has(&terms, Field::Subject, Form::Prefix, "m"), "a prefix has two characters");
+    }
+
+    #[test]
+    fn words_stand_in_sequence_and_values_apart() {
+        let terms = terms_of("To: a@x.org, b@y.org\nSubject: foo-bar baz\n\n");
+        let at = |field, text: &str| {
+            terms
+                .iter()
+                .find(|t| t.field == field && t.form == Form::Word && t.text == text)
+                .unwrap()
+                .position
+        };
+        assert_eq!(at(Field::Subject, "foo") + 1, at(Field::Subject, "bar"));
+        assert_eq!(at(Field::Subject, "bar") + 1, at(Field::Subject, "baz"));
+        assert!(at(Field::To, "b") >= at(Field::To, "org") + POSITION_GAP);
+    }
+
+    #[test]
+    fn a_prefix_stands_once_per_field() {
+        let terms = terms_of("Subject: tests tester testing\n\n");
+        let count = terms.iter().filter(|t| t.form == Form::Prefix && t.text == "test").count();
+        assert_eq!(count, 1);
+    }
+
+    #[test]
+    fn the_number_of_terms_is_bounded() {
+        let limits = Limits { terms: 10, ..Limits::default() };
+        let raw = format!("Subject: x\n\n{}", "word ".repeat(1000));
+        assert_eq!(parse(raw.as_bytes(), &limits).terms().len(), 10);
+    }
 }
