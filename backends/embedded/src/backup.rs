@@ -140,7 +140,7 @@ pub fn restore(from: &Path, dir: &Path) -> Result<u64, BackupError> {
     }
     let is_whole = u64::from_le_bytes(octets(&mut stream)?) == count;
     // To the very end, where the checksum stands.
-    if !is_whole || stream.read(&mut [0])? != 0 {
+    if !is_whole || stream.read(&mut [0]).map_err(damaged)? != 0 {
         return Err(BackupError::Damaged);
     }
     batch.commit()?;

@@ -224,6 +224,11 @@ impl Embedded {
         self.backend.clone()
     }
 
+    #[cfg(test)]
+    pub(crate) fn log(&self) -> &Log {
+        &self.core.log
+    }
+
     /// Returns when everything written before is durable.
     ///
     /// # Errors

@@ -390,3 +390,46 @@ fn newest_journal(directory: &Path) -> std::io::Result<Journal> {
     let number = journals(directory)?.pop().ok_or_else(missing)?;
     open_journal(directory, number)?.ok_or_else(missing)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use schema::{AccountId, BlobStore, Durability, MailStore, MessageId, RowKey, Table, Write};
+
+    use crate::{Embedded, Options};
+
+    #[tokio::test]
+    async fn a_failed_sync_stops_everything_until_the_next_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let row = |number: u8| RowKey::new(Table::Instance, [], [number]);
+        let put = |number: u8| vec![Write::Put(row(number), vec![number])];
+        {
+            let embedded = Embedded::open(dir.path(), Options::default()).unwrap();
+            let backend = embedded.backend();
+            backend.store.write(put(1), Durability::Now).await.unwrap();
+            embedded.log().fail_sync.store(true, Ordering::Release);
+            let failed = backend.store.write(put(2), Durability::Now).await.err().unwrap();
+            assert!(failed.is_transient());
+            // The disk would do its work again, but what it holds is not known.
+            embedded.log().fail_sync.store(false, Ordering::Release);
+            assert!(embedded.is_broken());
+            assert!(backend.store.write(put(3), Durability::Later).await.is_err());
+            assert!(backend.store.get(&[row(1)]).await.is_err());
+            assert!(backend.queue.publish(Vec::new()).await.is_err());
+            assert!(backend.queue.depth().await.is_err());
+            let account = AccountId([1; 16]);
+            assert!(
+                backend
+                    .blobs
+                    .put(account, MessageId([1; 16]), vec![vec![1]], Durability::Later)
+                    .await
+                    .is_err()
+            );
+            assert!(embedded.sync().await.is_err());
+            assert!(embedded.close().is_err());
+        }
+        let backend = Embedded::open(dir.path(), Options::default()).unwrap().backend();
+        assert_eq!(backend.store.get(&[row(1), row(3)]).await.unwrap(), [Some(vec![1]), None]);
+    }
+}

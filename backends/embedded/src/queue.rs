@@ -271,6 +271,7 @@ impl JobQueue for Queue {
     }
 
     async fn depth(&self) -> Result<Depth> {
+        self.log().check()?;
         let mut state = lock(&self.state);
         state.advance(Instant::now());
         let mut depth = state.depth();
