@@ -1,0 +1,133 @@
+//! A leased batch of jobs, from the lease to what the queue is told.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+
+use schema::{AccountId, Instance, Job, Lease, MessageId};
+use tokio_util::sync::CancellationToken;
+
+use crate::outcome::{Outcome, delay};
+use crate::{Settings, jobs};
+
+/// Jobs that were leased together.
+pub(crate) struct Batch {
+    instance: Arc<Instance>,
+    settings: Settings,
+    leases: Vec<Lease>,
+    /// One for each lease.
+    outcomes: Vec<Outcome>,
+}
+
+impl Batch {
+    pub(crate) fn new(instance: Arc<Instance>, settings: Settings, leases: Vec<Lease>) -> Self {
+        let outcomes = vec![Outcome::Release; leases.len()];
+        Self { instance, settings, leases, outcomes }
+    }
+
+    /// Runs the jobs, those that put messages into the index together by account. Once `stop` is cancelled no other
+    /// one is begun.
+    pub(crate) async fn run(&mut self, stop: &CancellationToken) {
+        let mut to_index: BTreeMap<AccountId, Vec<(usize, MessageId)>> = BTreeMap::new();
+        let mut others = Vec::new();
+        for (at, lease) in self.leases.iter().enumerate() {
+            match lease.job {
+                Job::IndexMessage { account, message } => {
+                    to_index.entry(account).or_default().push((at, message));
+                }
+                other => others.push((at, other)),
+            }
+        }
+        for (account, wanted) in to_index {
+            if stop.is_cancelled() {
+                return;
+            }
+            let (places, ids): (Vec<usize>, Vec<MessageId>) = wanted.into_iter().unzip();
+            let outcomes =
+                jobs::index_message::run(&self.instance, &self.settings, account, &ids, stop).await;
+            for (at, outcome) in places.into_iter().zip(outcomes) {
+                self.outcomes[at] = outcome;
+            }
+        }
+        for (at, job) in others {
+            if stop.is_cancelled() {
+                return;
+            }
+            self.outcomes[at] = self.run_other(job).await;
+        }
+    }
+
+    async fn run_other(&self, job: Job) -> Outcome {
+        let instance = self.instance.clone();
+        let result = match job {
+            Job::RemoveMessage { account, message } => {
+                caught(async move { jobs::remove_message::run(&instance, account, message).await }).await
+            }
+            Job::CompressThread { account, thread } => {
+                caught(async move { jobs::compress_thread::run(&instance, account, thread).await }).await
+            }
+            Job::PurgeAccount { account } => {
+                caught(async move { jobs::purge_account::run(&instance, account).await }).await
+            }
+            // Those are run together, by account.
+            Job::IndexMessage { .. } => return Outcome::Release,
+        };
+        match result {
+            Ok(Ok(())) => Outcome::Done,
+            Ok(Err(error)) => Outcome::of_error(&error),
+            Err(panicked) => panicked,
+        }
+    }
+
+    /// Tells the queue what the jobs came to. What it does not hear of it leases again.
+    pub(crate) async fn settle(self) {
+        let (mut done, mut released) = (Vec::new(), Vec::new());
+        let queue = &self.instance.backend.queue;
+        for (lease, outcome) in self.leases.iter().zip(self.outcomes) {
+            let outcome = outcome.within(self.settings.attempts, lease);
+            let name = lease.job.name();
+            metrics::counter!("signet_jobs_total", "job" => name, "result" => outcome.name()).increment(1);
+            let told = match outcome {
+                Outcome::Done => {
+                    done.push(lease.id);
+                    Ok(())
+                }
+                Outcome::Release => {
+                    released.push(lease.id);
+                    Ok(())
+                }
+                Outcome::Retry => {
+                    let delay = delay(&self.settings, lease.attempts);
+                    tracing::warn!(job = name, id = lease.id, attempts = lease.attempts, ?delay, "a job is put off");
+                    queue.retry(lease.id, delay).await
+                }
+                Outcome::Bury(reason) => {
+                    tracing::error!(job = name, id = lease.id, account = %lease.job.account(), reason, "a job is given up");
+                    queue.bury(lease.id, &reason).await
+                }
+            };
+            if let Err(error) = told {
+                tracing::error!(%error, job = name, id = lease.id, "the queue was not told of a job's end");
+            }
+        }
+        if !done.is_empty()
+            && let Err(error) = queue.ack(&done).await
+        {
+            tracing::error!(%error, jobs = done.len(), "the queue was not told of jobs' ends");
+        }
+        if !released.is_empty()
+            && let Err(error) = queue.release(&released).await
+        {
+            tracing::error!(%error, jobs = released.len(), "jobs were not given back");
+        }
+    }
+}
+
+/// Runs a piece of work to its end; a panic in it ends only this piece, and buries its job.
+pub(crate) async fn caught<T: Send + 'static>(
+    work: impl Future<Output = T> + Send + 'static,
+) -> Result<T, Outcome> {
+    tokio::spawn(work).await.map_err(|ended| {
+        if ended.is_panic() { Outcome::Bury("it panicked".to_owned()) } else { Outcome::Release }
+    })
+}

@@ -1,0 +1,86 @@
+//! What a job came to, and what the queue is told of it.
+
+use std::time::Duration;
+
+use schema::{Error, Lease};
+
+use crate::Settings;
+
+/// What a job came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It is done, or there is nothing left to do.
+    Done,
+    /// It met a fault that may pass.
+    Retry,
+    /// It will meet the same fault again, for this reason.
+    Bury(String),
+    /// It was not begun.
+    Release,
+}
+
+impl Outcome {
+    /// What a failure means for a job.
+    pub(crate) fn of_error(error: &Error) -> Self {
+        if error.is_transient() { Self::Retry } else { Self::Bury(error.to_string()) }
+    }
+
+    /// The same, unless it was tried too often already.
+    pub(crate) fn within(self, attempts: u32, lease: &Lease) -> Self {
+        match self {
+            Self::Retry if lease.attempts.saturating_add(1) >= attempts => {
+                Self::Bury("it met passing faults too often".to_owned())
+            }
+            other => other,
+        }
+    }
+
+    /// Its name in metrics.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Retry => "retried",
+            Self::Bury(_) => "buried",
+            Self::Release => "released",
+        }
+    }
+}
+
+/// The wait before a job is tried again: exponential, up to the longest, and spread over its upper half so that jobs
+/// that failed together do not come back together.
+pub(crate) fn delay(settings: &Settings, attempts: u32) -> Duration {
+    let whole = settings.first_delay.saturating_mul(1 << attempts.min(30)).min(settings.longest_delay);
+    let dice = u16::from_be_bytes(seal::random_bytes());
+    whole / 2 + (whole / 2).mul_f64(f64::from(dice) / f64::from(u16::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use schema::{AccountId, Job};
+
+    #[test]
+    fn the_wait_doubles_up_to_the_longest_and_is_never_less_than_half_of_it() {
+        let settings = Settings::default();
+        for (attempts, whole) in [(0, 1), (1, 2), (5, 32), (9, 512), (10, 600), (1000, 600)] {
+            for _ in 0..100 {
+                let delay = delay(&settings, attempts).as_secs_f64();
+                let whole = f64::from(whole);
+                assert!((whole / 2.0..=whole).contains(&delay), "{attempts}: {delay}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_job_that_meets_passing_faults_is_given_up_at_the_last_attempt() {
+        let lease = |attempts| Lease {
+            id: 1,
+            job: Job::PurgeAccount { account: AccountId::default() },
+            attempts,
+            published_at: 0,
+        };
+        assert_eq!(Outcome::Retry.within(3, &lease(1)), Outcome::Retry);
+        assert!(matches!(Outcome::Retry.within(3, &lease(2)), Outcome::Bury(_)));
+        assert_eq!(Outcome::Done.within(3, &lease(2)), Outcome::Done);
+    }
+}
