@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use fjall::{Keyspace, Readable};
 use schema::{AccountId, BlobStore, Durability, Error, MessageId, Result};
 
-use crate::calls::{run, timed};
+use crate::calls::{LARGE, run, timed};
 use crate::database::Core;
 use crate::log::{Log, failed, lock, read_number};
 use crate::store::successor;
@@ -22,11 +22,17 @@ const COUNT: usize = 8;
 pub(crate) struct Blobs {
     core: Arc<Core>,
     locks: Vec<Mutex<()>>,
+    /// Held by who writes a large message: the journal takes one at a time anyway, and memory holds the copy of one.
+    large: tokio::sync::Mutex<()>,
 }
 
 impl Blobs {
     pub(crate) fn new(core: Arc<Core>) -> Self {
-        Self { core, locks: std::iter::repeat_with(Mutex::default).take(LOCKS).collect() }
+        Self {
+            core,
+            locks: std::iter::repeat_with(Mutex::default).take(LOCKS).collect(),
+            large: tokio::sync::Mutex::new(()),
+        }
     }
 
     fn log(&self) -> &Log {
@@ -109,9 +115,15 @@ impl BlobStore for Blobs {
     ) -> Result<()> {
         let _time = timed("blobs.put");
         self.log().check()?;
-        self.core.wait_for_room(self.part()).await?;
         let octets = chunks.iter().map(Vec::len).sum();
-        run(octets, || self.write(account, message, chunks))?;
+        if octets > LARGE {
+            let _turn = self.large.lock().await;
+            self.core.wait_for_room(self.part(), 1).await?;
+            run(octets, || self.write(account, message, chunks))?;
+        } else {
+            self.core.wait_for_room(self.part(), 3).await?;
+            self.write(account, message, chunks)?;
+        }
         self.finish(durability).await
     }
 

@@ -6,7 +6,7 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 
 /// Above this many octets a call leaves its thread to other tasks. Below, it runs where it is: reading a row costs
 /// microseconds from the page cache and writing one a copy to memory, less than handing it to another thread would.
-const LARGE: usize = 256 * 1024;
+pub(crate) const LARGE: usize = 256 * 1024;
 
 /// Records the time from its making to its end under the name of a call.
 pub(crate) struct Timed(&'static str, Instant);

@@ -69,6 +69,8 @@ pub(crate) struct Parts {
     pub(crate) index: Keyspace,
     /// Holds nothing for long: see [`settle`].
     pub(crate) padding: Keyspace,
+    rows_buffer_bytes: u64,
+    blobs_buffer_bytes: u64,
 }
 
 impl Parts {
@@ -104,11 +106,18 @@ impl Parts {
                     .max_memtable_size(256 * 1024 * 1024)
                     .data_block_compression_policy(CompressionPolicy::all(CompressionType::Lz4))
             })?,
+            rows_buffer_bytes: options.rows_buffer_bytes,
+            blobs_buffer_bytes: options.blobs_buffer_bytes,
         })
     }
 
     pub(crate) fn all(&self) -> [&Keyspace; 5] {
         [&self.rows, &self.blobs, &self.jobs, &self.index, &self.padding]
+    }
+
+    /// How full a buffer of the part may be before it is to be written out.
+    pub(crate) fn buffer_bytes(&self, part: &Keyspace) -> u64 {
+        if *part == self.blobs { self.blobs_buffer_bytes } else { self.rows_buffer_bytes }
     }
 
     /// Whether every row of every part stands in a file of its own, so that no journal is needed.

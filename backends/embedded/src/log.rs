@@ -395,7 +395,7 @@ fn newest_journal(directory: &Path) -> std::io::Result<Journal> {
 mod tests {
     use std::sync::atomic::Ordering;
 
-    use schema::{AccountId, BlobStore, Durability, MailStore, MessageId, RowKey, Table, Write};
+    use schema::{AccountId, Durability, MessageId, RowKey, Table, Write};
 
     use crate::{Embedded, Options};
 

@@ -11,8 +11,9 @@ use schema::{Clock, SystemClock};
 pub struct Options {
     /// Octets of decompressed blocks that reads share, 1 MiB and up. Default: 24 MiB.
     pub block_cache_bytes: u64,
-    /// Octets of rows kept in memory before they become a file, 1 MiB and up. Up to four such buffers wait for the
-    /// disk before writers are slowed down. Default: 8 MiB.
+    /// Octets of rows kept in memory before they become a file, 1 MiB and up. Up to three such buffers wait for the
+    /// disk before writers are slowed down. In a directory that was made with another value that one holds, but for
+    /// a buffer that grows to twice this. Default: 8 MiB.
     pub rows_buffer_bytes: u64,
     /// The same for message bytes. Default: 16 MiB.
     pub blobs_buffer_bytes: u64,

@@ -277,12 +277,11 @@ impl JobQueue for Queue {
         let mut depth = state.depth();
         // The first job that is known by its row only may be the oldest. Nothing between it and the place to look
         // from was ever done, so this is one step.
-        if let Some(from) = state.unread_from() {
-            if let Some(guard) = self.part().range(key(JOB, from)..=key(JOB, u64::MAX)).next() {
-                let record: Record = read(&guard.value().map_err(failed(READ))?)?;
-                depth.oldest =
-                    Some(depth.oldest.map_or(record.published_at, |oldest| oldest.min(record.published_at)));
-            }
+        let first = |from| self.part().range(key(JOB, from)..=key(JOB, u64::MAX)).next();
+        if let Some(guard) = state.unread_from().and_then(first) {
+            let record: Record = read(&guard.value().map_err(failed(READ))?)?;
+            depth.oldest =
+                Some(depth.oldest.map_or(record.published_at, |oldest| oldest.min(record.published_at)));
         }
         Ok(depth)
     }

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use fjall::{Keyspace, OwnedWriteBatch};
+use fjall::{AbstractTree, Keyspace, OwnedWriteBatch};
 use schema::{
     AccountId, Change, ChangePage, Durability, Error, MailStore, Position, Result, Row, RowKey, Scan, Table,
     Write,
@@ -142,7 +142,7 @@ impl MailStore for Store {
     async fn write(&self, writes: Vec<Write>, durability: Durability) -> Result<()> {
         let _time = timed("rows.write");
         self.log().check()?;
-        self.core.wait_for_room(self.rows()).await?;
+        self.core.wait_for_room(self.rows(), 3).await?;
         {
             let _shared = self.gate.read().unwrap_or_else(PoisonError::into_inner);
             self.apply(self.log().batch(), writes)?;
@@ -159,7 +159,7 @@ impl MailStore for Store {
     ) -> Result<bool> {
         let _time = timed("rows.replace");
         self.log().check()?;
-        self.core.wait_for_room(self.rows()).await?;
+        self.core.wait_for_room(self.rows(), 3).await?;
         {
             let _alone = self.gate.write().unwrap_or_else(PoisonError::into_inner);
             let found = self.rows().get(key_of(&key)).map_err(failed(READ))?;
@@ -269,12 +269,15 @@ impl Core {
         }
     }
 
-    /// Waits while so many full buffers of a part are on their way to the disk that memory would grow, and keeps the
-    /// thread free meanwhile; fjall itself would put it to sleep at four.
-    pub(crate) async fn wait_for_room(&self, part: &Keyspace) -> Result<()> {
-        const BUFFERS: usize = 3;
+    /// Waits while `buffers` full buffers of a part or more are on their way to the disk, or one is overfull, so that
+    /// memory stays bounded; and keeps the thread free meanwhile. fjall itself would put it to sleep at four.
+    pub(crate) async fn wait_for_room(&self, part: &Keyspace, buffers: usize) -> Result<()> {
         const TICK: Duration = Duration::from_millis(2);
-        while part.sealed_memtable_count() >= BUFFERS {
+        let overfull = 2 * self.parts.buffer_bytes(part);
+        if part.tree.active_memtable().size() > overfull {
+            part.rotate_memtable().map_err(failed("a buffer was not written out"))?;
+        }
+        while part.sealed_memtable_count() >= buffers {
             self.log.check_database()?;
             tokio::time::sleep(TICK).await;
         }

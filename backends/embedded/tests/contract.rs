@@ -1,5 +1,7 @@
 //! The embedded backend does what every backend must do: on a fresh directory, and on one that was opened again.
 
+#![allow(clippy::unwrap_used)]
+
 use std::path::Path;
 use std::sync::Arc;
 

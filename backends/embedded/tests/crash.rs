@@ -1,5 +1,7 @@
 //! A process that is killed at any moment loses nothing that it promised, and what survives is a prefix of what it did.
 
+#![allow(clippy::unwrap_used)]
+
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

@@ -1,5 +1,7 @@
 //! The data directory: one owner, few syncs, copies while it is in use, and no more disk than needed.
 
+#![allow(clippy::unwrap_used)]
+
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
