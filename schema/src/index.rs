@@ -52,7 +52,9 @@ pub enum Query {
         /// Its weight in the score, above 0.
         weight: f32,
     },
-    /// Messages where the slots stand at consecutive positions; in each slot any of its tokens will do.
+    /// Messages where the slots stand at consecutive positions; in each slot any of its tokens will do. Without slots
+    /// it finds nothing. In the score it is one word: as frequent as the phrase, as rare as the commonest tokens of its
+    /// slots together.
     Phrase(Vec<Vec<Token>>),
     /// Messages that all of these find (none = every message).
     And(Vec<Query>),
@@ -76,7 +78,8 @@ pub enum Query {
     },
     /// Messages with an attachment.
     HasAttachment,
-    /// The same messages as the inner query; each hit's [`Hit::marks`] has bit `mark` set if the inner query finds it.
+    /// The same messages as the inner query; each hit's [`Hit::marks`] has bit `mark` set if the inner query finds it,
+    /// wherever in the whole query it stands, below [`Query::Not`] too.
     Marked {
         /// Which bit, 0–63.
         mark: u8,
@@ -88,7 +91,8 @@ pub enum Query {
 /// The order of hits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sort {
-    /// Best score (BM25) first, then newest, then greatest id.
+    /// Best score (BM25 over the account's messages) first, then newest, then greatest id. The score is the sum over
+    /// the tokens and phrases that find the message and stand below no [`Query::Not`]; the rest counts nothing.
     Relevance,
     /// Newest first, then greatest id.
     Date,
@@ -122,7 +126,11 @@ pub struct Hits {
 #[async_trait]
 pub trait SearchIndex: Send + Sync {
     /// Adds messages. When it returns they are found. A message that is already there is replaced, so a repeated put
-    /// changes nothing.
+    /// changes nothing. It is durable no later than what the caller writes next: a job acknowledged after it is never
+    /// gone while the put is lost.
+    ///
+    /// # Errors
+    /// Those of the backend; then some or none of the messages may be found, and the same put may be made again.
     async fn put(&self, account: AccountId, messages: Vec<IndexedMessage>) -> Result<()>;
 
     /// Takes messages out. When it returns they are not found. Unknown ids are ignored.
@@ -132,6 +140,9 @@ pub trait SearchIndex: Send + Sync {
     async fn remove_account(&self, account: AccountId) -> Result<()>;
 
     /// Finds messages: `offset` 0 and up, `limit` at least 1.
+    ///
+    /// # Errors
+    /// [`Error::Refused`](crate::Error::Refused) for a query nested more than 128 deep and for a mark above 63.
     async fn search(
         &self,
         account: AccountId,

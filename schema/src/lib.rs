@@ -17,6 +17,7 @@ mod delivery;
 mod directory;
 mod entry;
 mod error;
+mod housekeeping;
 mod ids;
 pub mod index;
 mod indexing;

@@ -88,8 +88,8 @@ tables! {
     Languages = 26 "languages",
     /// Clustering: account. Value: when it was purged.
     Purges = 27 "purges",
-    /// Partition: account. Clustering: mailbox and month. Value: totals as of a change position.
-    Totals = 28 "totals",
+    /// Partition: account. Clustering: day. Value: where the change feed stood.
+    FeedMarks = 28 "feed_marks",
 }
 
 impl Table {

@@ -27,6 +27,7 @@ stories! {
     threads_survive_a_race
     a_bare_reply_joins_by_subject
     the_feed_replays_to_the_state
+    old_changes_are_forgotten
     recipients_are_resolved
     a_quota_is_met
     sessions_begin_and_end

@@ -6,6 +6,6 @@
 pub mod blobs;
 pub mod cache;
 pub mod index;
-pub mod stories;
 pub mod queue;
 pub mod store;
+pub mod stories;

@@ -4,7 +4,8 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::{
-    AccountId, Change, ChangeKind, Durability, Error, MailStore, MessageId, Position, RowKey, Scan, Table, Write, pair,
+    AccountId, Change, ChangeKind, Durability, Error, MailStore, MessageId, Position, RowKey, Scan, Table,
+    Write, pair,
 };
 
 fn of_message(account: AccountId, message: u8) -> RowKey {
@@ -163,7 +164,10 @@ pub async fn a_partition_of_the_greatest_octets_is_scanned_whole(store: &dyn Mai
     put(store, key(&[0xff; 24]), b"last").await;
     put(store, key(&[0x00; 24]), b"first").await;
     let rows = store.scan(&Scan::all(Table::MessagesByAccount, partition, 10)).await.unwrap();
-    assert_eq!(rows.into_iter().map(|(_, value)| value).collect::<Vec<_>>(), [b"first".to_vec(), b"last".to_vec()]);
+    assert_eq!(
+        rows.into_iter().map(|(_, value)| value).collect::<Vec<_>>(),
+        [b"first".to_vec(), b"last".to_vec()]
+    );
 }
 
 /// `replace`: the value changes if it is still as expected, then `then` is carried out.
@@ -175,7 +179,9 @@ pub async fn a_replace_of_what_is_there_succeeds(store: &dyn MailStore) {
     assert_eq!(get(store, key.clone()).await.as_deref(), Some(b"one".as_slice()));
     assert_eq!(get(store, other).await.as_deref(), Some(b"then".as_slice()));
     assert_eq!(feed(store, account, Position(0)).await, [9]);
-    assert!(store.replace(key.clone(), Some(b"one".to_vec()), Some(b"two".to_vec()), Vec::new()).await.unwrap());
+    assert!(
+        store.replace(key.clone(), Some(b"one".to_vec()), Some(b"two".to_vec()), Vec::new()).await.unwrap()
+    );
     assert_eq!(get(store, key.clone()).await.as_deref(), Some(b"two".as_slice()));
     assert!(store.replace(key.clone(), Some(b"two".to_vec()), None, Vec::new()).await.unwrap());
     assert_eq!(get(store, key.clone()).await, None);
@@ -343,7 +349,10 @@ pub async fn forgotten_changes_expire_their_cursors(store: &dyn MailStore) {
     let at = |number: usize| page.changes[number].0;
     store.forget_changes(account, at(2)).await.unwrap();
     for expired in [Position(0), at(0), at(1)] {
-        assert!(matches!(store.changes(account, expired, 10).await, Err(Error::CursorExpired)), "{expired:?}");
+        assert!(
+            matches!(store.changes(account, expired, 10).await, Err(Error::CursorExpired)),
+            "{expired:?}"
+        );
     }
     assert_eq!(feed(store, account, at(2)).await, [3, 4]);
     assert_eq!(feed(store, account, at(3)).await, [4]);
@@ -384,13 +393,13 @@ pub async fn removing_an_account_removes_its_rows_only(store: &dyn MailStore) {
     for account in [gone, stays] {
         put(store, of_message(account, 1), b"message").await;
         put(store, in_list(account, b"a"), b"list").await;
-        put(store, RowKey::new(Table::Totals, *account.as_bytes(), b"month"), b"totals").await;
+        put(store, RowKey::new(Table::FeedMarks, *account.as_bytes(), b"month"), b"totals").await;
         note(store, account, 0..3).await;
     }
     store.remove_account(gone).await.unwrap();
     assert_eq!(get(store, of_message(gone, 1)).await, None);
     assert_eq!(get(store, in_list(gone, b"a")).await, None);
-    assert_eq!(get(store, RowKey::new(Table::Totals, *gone.as_bytes(), b"month")).await, None);
+    assert_eq!(get(store, RowKey::new(Table::FeedMarks, *gone.as_bytes(), b"month")).await, None);
     assert_eq!(feed(store, gone, Position(0)).await, [0; 0]);
     assert_eq!(get(store, instance).await.as_deref(), Some(b"of the instance".as_slice()));
     assert_eq!(get(store, of_message(stays, 1)).await.as_deref(), Some(b"message".as_slice()));
@@ -405,7 +414,8 @@ pub async fn removing_a_large_account_removes_all_of_it(store: &dyn MailStore) {
     let account = AccountId::random();
     let key = |number: u32| RowKey::new(Table::MessagesByAccount, *account.as_bytes(), number.to_be_bytes());
     for part in 0..10_u32 {
-        let writes = (part * 1000..part * 1000 + 1000).map(|number| Write::Put(key(number), vec![1; 20])).collect();
+        let writes =
+            (part * 1000..part * 1000 + 1000).map(|number| Write::Put(key(number), vec![1; 20])).collect();
         store.write(writes, Durability::Later).await.unwrap();
     }
     store.remove_account(account).await.unwrap();

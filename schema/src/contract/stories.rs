@@ -7,8 +7,8 @@ use std::sync::Arc;
 use seal::KeyFile;
 
 use crate::{
-    Account, Arrival, Backend, ChangeKind, Deleted, Envelope, Incoming, Instance, Job, Kept, List, ListFilter,
-    ManualClock, MessageId, Patched, Position, Recipient, Role, Settings, StatePatch, ThreadId,
+    Account, Arrival, Backend, ChangeKind, Deleted, Envelope, Incoming, Instance, Job, Kept, List,
+    ListFilter, ManualClock, MessageId, Patched, Position, Recipient, Role, Settings, StatePatch, ThreadId,
 };
 
 const INSTANCE: [u8; 16] = [7; 16];
@@ -33,7 +33,8 @@ pub async fn instance(backend: Backend, keys: &Path) -> (Arc<Instance>, Arc<Manu
 }
 
 async fn new_account(instance: &Arc<Instance>, address: &str) -> Account {
-    let id = instance.create_account(address, "correct horse", None).await.expect("an account can be created");
+    let id =
+        instance.create_account(address, "correct horse", None).await.expect("an account can be created");
     instance.account(id).await.expect("it can be read").expect("it is there")
 }
 
@@ -63,7 +64,8 @@ async fn ids(account: &Account, list: List) -> Vec<MessageId> {
 }
 
 async fn threads(account: &Account) -> BTreeMap<MessageId, ThreadId> {
-    let page = account.list(List::Account, &ListFilter::default(), None, 200).await.expect("a list can be read");
+    let page =
+        account.list(List::Account, &ListFilter::default(), None, 200).await.expect("a list can be read");
     page.items.iter().map(|message| (message.id, message.thread)).collect()
 }
 
@@ -161,7 +163,8 @@ pub async fn a_patch_changes_lists_and_totals(backend: Backend, keys: &Path) {
     let bob = new_account(&instance, "bob@one.example").await;
     let id = keep(&bob, &message("1@x", &[], "Hello")).await.id;
     let (inbox, archive) = (bob.role_mailbox(Role::Inbox), bob.role_mailbox(Role::Archive));
-    let Patched::Done(message) = bob.patch(id, &keywords(&[("$seen", true), ("blue", true)])).await.unwrap() else {
+    let Patched::Done(message) = bob.patch(id, &keywords(&[("$seen", true), ("blue", true)])).await.unwrap()
+    else {
         panic!("the patch is done");
     };
     assert_eq!(message.state.version, 1);
@@ -216,7 +219,9 @@ pub async fn threads_do_not_depend_on_the_order(backend: Backend, keys: &Path) {
     let chain =
         [message("a@x", &[], "One"), message("b@x", &["a@x"], "Two"), message("c@x", &["b@x"], "Re: Three")];
     let other = message("d@x", &[], "One");
-    for (number, order) in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]].iter().enumerate() {
+    for (number, order) in
+        [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]].iter().enumerate()
+    {
         let account = new_account(&instance, &format!("user{number}@one.example")).await;
         let alone = keep(&account, &other).await.id;
         for &index in order {
@@ -224,13 +229,18 @@ pub async fn threads_do_not_depend_on_the_order(backend: Backend, keys: &Path) {
             keep(&account, &chain[index]).await;
         }
         let found = threads(&account).await;
-        let connected: HashSet<_> = found.iter().filter(|(id, _)| **id != alone).map(|(_, thread)| *thread).collect();
+        let connected: HashSet<_> =
+            found.iter().filter(|(id, _)| **id != alone).map(|(_, thread)| *thread).collect();
         assert_eq!(connected.len(), 1, "order {order:?}");
         assert!(!connected.contains(&found[&alone]));
         let thread = connected.into_iter().next().unwrap();
         assert_eq!(account.thread(thread).await.unwrap().unwrap().len(), 3);
         let page = account.threads(&ListFilter::default(), None, None, 10).await.unwrap();
-        assert_eq!(page.items.iter().map(|thread| thread.messages.len()).collect::<Vec<_>>(), [3, 1], "{order:?}");
+        assert_eq!(
+            page.items.iter().map(|thread| thread.messages.len()).collect::<Vec<_>>(),
+            [3, 1],
+            "{order:?}"
+        );
     }
 }
 
@@ -270,7 +280,8 @@ pub async fn a_bare_reply_joins_by_subject(backend: Backend, keys: &Path) {
     let reply = keep(&bob, &message("2@x", &[], "Re: Plans")).await.id;
     let late = message("3@x", &[], "Re: Plans").replace("1 Jan 2026", "9 Mar 2026");
     let late = keep(&bob, &late).await.id;
-    let strangers = message("4@x", &[], "Re: Plans").replace("ada@two", "eve@two").replace("bob@one", "joe@one");
+    let strangers =
+        message("4@x", &[], "Re: Plans").replace("ada@two", "eve@two").replace("bob@one", "joe@one");
     let strangers = keep(&bob, &strangers).await.id;
     let no_reply = keep(&bob, &message("5@x", &[], "Plans")).await.id;
     let found = threads(&bob).await;
@@ -316,6 +327,30 @@ pub async fn the_feed_replays_to_the_state(backend: Backend, keys: &Path) {
         }
         assert_eq!(replayed, there);
     }
+}
+
+/// Old changes are forgotten: a cursor of the last 30 days goes on, an older one is expired.
+pub async fn old_changes_are_forgotten(backend: Backend, keys: &Path) {
+    let (instance, clock) = instance(backend, keys).await;
+    let bob = new_account(&instance, "bob@one.example").await;
+    let mut cursors = Vec::new();
+    for day in 0..40 {
+        cursors.push(bob.position().await.unwrap());
+        keep(&bob, &message(&format!("{day}@x"), &[], "Hello")).await;
+        instance.keep_house().await.unwrap();
+        clock.advance(DAY);
+    }
+    assert!(matches!(bob.changes(cursors[1], 10).await, Err(crate::Error::CursorExpired)));
+    let (mut cursor, mut seen) = (cursors[12], 0);
+    loop {
+        let page = bob.changes(cursor, 10).await.unwrap();
+        seen += page.changes.len();
+        cursor = page.cursor;
+        if !page.has_more {
+            break;
+        }
+    }
+    assert_eq!(seen, 28);
 }
 
 /// Mail finds its account by address, subaddress, alias and catch-all, and nobody else's.
