@@ -314,3 +314,48 @@ fn unite<'a>(postings: impl Iterator<Item = &'a Posting>) -> Posting {
     }
     united
 }
+
+#[cfg(test)]
+mod tests {
+    use fjall::Database;
+    use schema::index::{Query, SearchIndex, Sort};
+
+    use super::super::{Index, keyspace_options};
+    use super::*;
+
+    #[tokio::test]
+    async fn blocks_that_a_crash_left_without_a_segment_go_with_the_next_put() {
+        let directory = tempfile::tempdir().unwrap();
+        let database = Database::builder(directory.path()).open().unwrap();
+        let keyspace = database.keyspace("index", keyspace_options).unwrap();
+        let account = AccountId([3; 16]);
+        let manifest = Manifest { unfinished: Some(4), next_segment: 5, ..Manifest::default() };
+        keyspace.insert(rows::manifest(account), manifest.encode()).unwrap();
+        for kind in [Kind::Postings, Kind::Positions] {
+            for block in 0..10 {
+                keyspace.insert(rows::block(account, kind, 4, block), [1, 2, 3]).unwrap();
+            }
+        }
+        let index = Index::new(database, keyspace.clone(), 1024);
+        let message = IndexedMessage {
+            id: MessageId([1; 16]),
+            received_at: 1,
+            size: 1,
+            has_attachment: false,
+            words: 1,
+            postings: vec![Posting { token: 9, frequency: 1, positions: vec![0] }],
+        };
+        index.put(account, vec![message]).await.unwrap();
+        // The manifest, the segment and the sequence number.
+        assert_eq!(keyspace.prefix(account.as_bytes()).count(), 3);
+        assert_eq!(index.search(account, &Query::All, Sort::Date, 0, 1).await.unwrap().total, 1);
+    }
+
+    #[test]
+    fn a_token_given_twice_counts_as_one_with_all_its_positions() {
+        let posting = |positions: &[u32]| Posting { token: 5, frequency: 2, positions: positions.to_vec() };
+        let (first, second) = (posting(&[7, 9]), posting(&[1, 3]));
+        let united = unite([&first, &second].into_iter());
+        assert_eq!((united.frequency, united.positions), (4, vec![7, 9, 1, 3]));
+    }
+}
