@@ -13,12 +13,13 @@ use tokio::net::{TcpListener, TcpStream, ToSocketAddrs, UnixListener, UnixStream
 pub struct Listener {
     socket: Socket,
     pub(crate) policy: Policy,
+    _file: Option<SocketFile>,
 }
 
 #[derive(Debug)]
 enum Socket {
     Tcp(TcpListener),
-    Unix(UnixListener, SocketFile),
+    Unix(UnixListener),
 }
 
 /// Removed when it is no longer listened on.
@@ -44,7 +45,7 @@ impl Listener {
     /// # Errors
     /// The address cannot be listened on.
     pub async fn tcp(address: impl ToSocketAddrs, policy: Policy) -> io::Result<Self> {
-        Ok(Self { socket: Socket::Tcp(TcpListener::bind(address).await?), policy })
+        Ok(Self { socket: Socket::Tcp(TcpListener::bind(address).await?), policy, _file: None })
     }
 
     /// Listens on a unix socket that its owner and group may connect to (mode 0660). A socket file that nobody
@@ -61,14 +62,14 @@ impl Listener {
         let listener = UnixListener::bind(path)?;
         let file = SocketFile(path.to_owned());
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
-        Ok(Self { socket: Socket::Unix(listener, file), policy })
+        Ok(Self { socket: Socket::Unix(listener), policy, _file: Some(file) })
     }
 
     /// The TCP address it listens on; `None` for a unix socket.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         match &self.socket {
             Socket::Tcp(listener) => listener.local_addr().ok(),
-            Socket::Unix(..) => None,
+            Socket::Unix(_) => None,
         }
     }
 
@@ -80,7 +81,7 @@ impl Listener {
                 stream.set_nodelay(true)?;
                 Ok(Accepted::Tcp(stream, address.ip()))
             }
-            Socket::Unix(listener, _) => Ok(Accepted::Unix(listener.accept().await?.0)),
+            Socket::Unix(listener) => Ok(Accepted::Unix(listener.accept().await?.0)),
         }
     }
 }
