@@ -132,3 +132,47 @@ fn method_in(calendar: &[u8]) -> Option<String> {
             .then(|| String::from_utf8_lossy(value.trim_ascii()).into_owned())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{Limits, parse};
+
+    #[test]
+    fn an_attachment_has_its_name_types_size_and_id() {
+        let raw = "Content-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: Application/Octet-Stream; name=other.bin\n\
+                   Content-Disposition: ATTACHMENT; filename=\"a b.png\"\nContent-ID: <i@x>\n\
+                   Content-Transfer-Encoding: base64\n\niVBORw0KGgoAAAANSUhEUg==\n--b--\n";
+        let message = parse(raw.as_bytes(), &Limits::default());
+        let found = &message.attachments()[0];
+        assert_eq!(found.part_id, "1");
+        assert_eq!(found.name.as_deref(), Some("a b.png"));
+        assert_eq!(found.content_type, "application/octet-stream");
+        assert_eq!(found.sniffed_type.as_deref(), Some("image/png"));
+        assert_eq!(found.size, 16);
+        assert_eq!(found.content_id.as_deref(), Some("i@x"));
+        assert_eq!(found.disposition.as_deref(), Some("attachment"));
+        let structure = serde_json::to_value(message.structure()).unwrap();
+        assert_eq!(structure["parts"][0]["partId"], "1");
+        assert_eq!(structure["parts"][0]["contentId"], "i@x");
+        assert_eq!(structure["type"], "multipart/mixed");
+    }
+
+    #[test]
+    fn calendars_say_what_they_ask() {
+        let cases = [
+            ("text/calendar; method=request", "BEGIN:VCALENDAR", Some("REQUEST")),
+            ("text/calendar", "BEGIN:VCALENDAR\r\nMETHOD:CANCEL\r\n", Some("CANCEL")), // in the content only
+            ("text/calendar", "BEGIN:VCALENDAR", None),
+        ];
+        for (kind, body, method) in cases {
+            let raw = format!(
+                "Content-Type: multipart/alternative; boundary=b\n\n--b\n\nx\n--b\nContent-Type: {kind}\n\n{body}\n--b--"
+            );
+            let message = parse(raw.as_bytes(), &Limits::default());
+            let parts = message.calendar();
+            assert_eq!(parts[0].part_id, "2");
+            assert_eq!(parts[0].method.as_deref(), method, "{kind} {body}");
+            assert_eq!(message.text_body().trim(), "x");
+        }
+    }
+}

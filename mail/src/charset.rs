@@ -8,7 +8,10 @@ use mail_parser::decoders::charsets::map::charset_decoder;
 /// Decodes octets of a declared charset. Never fails: what fits no charset becomes U+FFFD.
 pub(crate) fn decode<'a>(bytes: &'a [u8], label: Option<&str>) -> Cow<'a, str> {
     let label = label.map(str::trim).filter(|l| !l.is_empty());
-    if bytes.is_ascii() && !label.is_some_and(uses_ascii_octets_otherwise) {
+    if bytes.is_ascii()
+        && memchr::memchr(0x1b, bytes).is_none()
+        && !label.is_some_and(uses_ascii_octets_otherwise)
+    {
         return from_utf8(bytes).unwrap_or(Cow::Borrowed(""));
     }
     let Some(label) = label.filter(|l| !says_nothing(l)) else {
@@ -19,9 +22,14 @@ pub(crate) fn decode<'a>(bytes: &'a [u8], label: Option<&str>) -> Cow<'a, str> {
             Some(text) => text,
             None => misdeclared_utf8(bytes),
         },
+        // Joined words leave an escape behind an escape, which the decoder takes for an error.
+        Some(encoding) if encoding == ISO_2022_JP && memchr::memmem::find(bytes, b"\x1b(B\x1b").is_some() => {
+            let text = String::from_utf8_lossy(bytes).replace("\x1b(B\x1b", "\x1b");
+            Cow::Owned(ISO_2022_JP.decode_without_bom_handling(text.as_bytes()).0.into_owned())
+        }
         Some(encoding) => {
             let (text, malformed) = encoding.decode_without_bom_handling(bytes);
-            match malformed.then(|| from_utf8(bytes)).flatten() {
+            match (malformed && !bytes.is_ascii()).then(|| from_utf8(bytes)).flatten() {
                 Some(utf8) => utf8,
                 None => text,
             }
@@ -35,12 +43,12 @@ pub(crate) fn decode<'a>(bytes: &'a [u8], label: Option<&str>) -> Cow<'a, str> {
 
 /// UTF-8 when it is, windows-1252 (a superset of ISO 8859-1 as it is used) when it is not.
 pub(crate) fn guess(bytes: &[u8]) -> Cow<'_, str> {
-    if let Some(text) = from_utf8(bytes) {
-        return text;
-    }
     // Mail from Japan before UTF-8 declared nothing and escaped to JIS X 0208.
     if memchr::memmem::find(bytes, b"\x1b$").is_some() && bytes.is_ascii() {
         return ISO_2022_JP.decode_without_bom_handling(bytes).0;
+    }
+    if let Some(text) = from_utf8(bytes) {
+        return text;
     }
     WINDOWS_1252.decode_without_bom_handling(bytes).0
 }
@@ -138,6 +146,7 @@ mod tests {
             (b"\xcf\xf0\xe8", Some("win-1251"), "При"),      // an alias nobody registered
             (b"\xf0\xd2\xc9", Some("KOI8-R"), "При"),
             (b"\x1b$B%O%m!<\x1b(B", Some("iso-2022-jp"), "ハロー"), // escapes
+            (b"\x1b$B%O%m\x1b(B", None, "ハロ"),                    // undeclared escapes
             (b"\x83n\x83\x8D", Some("cp932"), "ハロ"),
             (b"\xa7A\xa6n", Some("big5"), "你好"),
             (b"+ZYeB9FH6-", Some("utf-7"), "文致出"), // only mail-parser knows it

@@ -158,8 +158,12 @@ pub(crate) fn message_id(value: &[u8]) -> Option<String> {
 /// A date in milliseconds since the epoch; `None` when it cannot be read or lies before it.
 pub(crate) fn date(value: &[u8]) -> Option<u64> {
     let line = line(value, None, STRUCTURED_BYTES);
+    // A day of `029` and a year of `101` (RFC 5322 §4.3) are both read wrong by a parser that counts columns.
+    let is_odd = line
+        .split(|b| b.is_ascii_whitespace())
+        .any(|word| word.len() == 3 && word.iter().all(u8::is_ascii_digit));
     let date = match MessageStream::new(&line).parse_date() {
-        HeaderValue::DateTime(date) => date,
+        HeaderValue::DateTime(date) if !is_odd => date,
         _ => loose_date(&String::from_utf8_lossy(&line))?,
     };
     if date.tz_hour > 23 || date.tz_minute > 59 {
@@ -188,6 +192,9 @@ pub(crate) fn date(value: &[u8]) -> Option<u64> {
 fn loose_date(text: &str) -> Option<mail_parser::DateTime> {
     const MONTHS: [&str; 12] =
         ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
+    // RFC 5322 §4.3, hours west.
+    const ZONES: [(&str, u8); 8] =
+        [("edt", 4), ("est", 5), ("cdt", 5), ("cst", 6), ("mdt", 6), ("mst", 7), ("pdt", 7), ("pst", 8)];
     let mut date = mail_parser::DateTime::default();
     let (mut day, mut year, mut time) = (None, None, None);
     let words = text.split(|c: char| c.is_whitespace() || matches!(c, ',' | '(' | ')'));
@@ -202,15 +209,19 @@ fn loose_date(text: &str) -> Option<mail_parser::DateTime> {
                 (date.tz_hour, date.tz_minute) = ((offset / 100) as u8, (offset % 100) as u8);
             }
         } else if let Ok(number) = word.parse::<u16>() {
-            if day.is_none() && number <= 31 && word.len() <= 2 {
+            if day.is_none() && number <= 31 && word.len() <= 3 {
                 day = Some(number as u8);
             } else if year.is_none() {
                 year = Some(match number {
                     0..=49 if word.len() == 2 => number + 2000,
-                    50..=99 => number + 1900,
+                    50..=999 => number + 1900,
                     number => number,
                 });
             }
+        } else if let Some((_, hours)) =
+            ZONES.iter().find(|(name, _)| time.is_some() && word.eq_ignore_ascii_case(name))
+        {
+            (date.tz_before_gmt, date.tz_hour) = (true, *hours);
         } else if date.month == 0
             && let Some(start) = word.get(..3)
         {
@@ -376,6 +387,9 @@ mod tests {
             ("Wed, 21 Nov 2001 10:00:00", Some(1_006_336_800_000)), // no zone
             ("Wed Nov 21 10:00:00 2001", Some(1_006_336_800_000)),  // asctime
             ("21 Nov 2001 10:00 -0100", Some(1_006_340_400_000)),   // no seconds
+            ("Tue, 029 Apr 2019 23:34:45 -0800", Some(1_556_609_685_000)), // three digits of day
+            ("21 Nov 101 10:00:00 +0000", Some(1_006_336_800_000)), // the year 2000 problem
+            ("Wed, 11 Feb 98 11:51 CST", Some(887_219_460_000)),    // a zone by name
             ("yesterday", None),
             ("", None),
         ];

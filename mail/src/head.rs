@@ -139,3 +139,76 @@ fn preview_of(tree: &Tree<'_>, body: &Body) -> String {
     }
     String::new()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parse;
+
+    fn head_of(raw: &str) -> Head {
+        parse(raw.as_bytes(), &Limits::default()).head()
+    }
+
+    #[test]
+    fn a_head_says_who_what_and_when() {
+        let head = head_of(
+            "From: Ada <a@example.org>\nFrom: forged@example.org\nTo: b@example.org\nTo: c@example.org\n\
+             Subject: =?utf-8?Q?caf=C3=A9?=\n au lait\nMessage-ID: <1@x>\nIn-Reply-To: <0@x>\nReferences: <9@x> <0@x>\n\
+             Date: Thu, 01 Jan 1970 00:00:01 +0000\nReply-To: r@example.org\nList-Id: Dev <DEV.example.org>\n\nHello",
+        );
+        assert_eq!(head.from.len(), 1);
+        assert_eq!(head.from[0].name.as_deref(), Some("Ada"));
+        assert_eq!(head.to.len(), 2);
+        assert_eq!(head.subject, "café au lait");
+        assert_eq!(head.message_id.as_deref(), Some("1@x"));
+        assert_eq!(head.in_reply_to, ["0@x"]);
+        assert_eq!(head.references, ["9@x", "0@x"]);
+        assert_eq!(head.sent_at, Some(1000));
+        assert_eq!(head.reply_to[0].email, "r@example.org");
+        assert_eq!(head.list_id.as_deref(), Some("dev.example.org"));
+        assert!(head.is_list && !head.has_attachment);
+        assert_eq!(head.preview, "Hello");
+    }
+
+    #[test]
+    fn octets_of_the_text_s_charset_are_read_in_headers_too() {
+        let raw = b"Subject: \xf0\xd2\xc9\nContent-Type: text/plain; charset=koi8-r\n\n\xf0\xd2\xc9";
+        let head = parse(raw, &Limits::default()).head();
+        assert_eq!((head.subject.as_str(), head.preview.as_str()), ("При", "При"));
+    }
+
+    #[test]
+    fn a_preview_of_html_leaves_out_markup_and_quotes() {
+        let head = head_of(
+            "Content-Type: text/html\n\n<html><head><title>t</title><style>p{}</style></head>\
+             <p>Hello&nbsp;you</p><blockquote>old</blockquote>",
+        );
+        assert_eq!(head.preview, "Hello you");
+    }
+
+    #[test]
+    fn an_attachment_is_what_a_reader_would_call_one() {
+        let part = |headers: &str| {
+            format!("Content-Type: multipart/mixed; boundary=b\n\n--b\n\ntext\n--b\n{headers}\n\nx\n--b--\n")
+        };
+        let related = "Content-Type: multipart/related; boundary=b\n\n--b\nContent-Type: text/html\n\n<img src=cid:i>\n\
+                       --b\nContent-Type: image/png; name=logo.png\nContent-ID: <i>\n\nx\n--b--\n";
+        let cases = [
+            (part("Content-Type: application/pdf"), true, 1),
+            (part("Content-Type: text/plain\nContent-Disposition: attachment"), true, 1),
+            (part("Content-Type: text/plain; name=a.txt"), true, 1),
+            (part("Content-Type: text/plain"), false, 0), // more text
+            (part("Content-Type: image/png\nContent-ID: <i>\nContent-Disposition: inline"), false, 1),
+            (part("Content-Type: image/png"), true, 1),
+            (part("Content-Type: application/pgp-signature"), false, 1),
+            (part("Content-Type: message/rfc822\n\nSubject: inner"), true, 1),
+            (related.to_string(), false, 1), // an image of the HTML
+            ("Content-Type: application/pdf\n\nx".to_string(), true, 1), // nothing but an attachment
+        ];
+        for (raw, expected, listed) in cases {
+            let message = parse(raw.as_bytes(), &Limits::default());
+            assert_eq!(message.head().has_attachment, expected, "{raw}");
+            assert_eq!(message.attachments().len(), listed, "{raw}");
+        }
+    }
+}

@@ -15,6 +15,10 @@ use crate::markup;
 const HTML_BYTES: usize = 2 << 20;
 /// Elements open at once. No letter needs so many, and a tree builder's work grows with their square.
 const OPEN_ELEMENTS: usize = 400;
+/// Tags in all: what stands in a table but in no cell is put before it, each time by a search from the start.
+const TAGS: usize = 20_000;
+/// Comparisons of attribute names, of the same tag among each other, in all.
+const COMPARISONS: usize = 300_000_000;
 /// Images listed.
 const IMAGES: usize = 2_000;
 
@@ -45,7 +49,7 @@ enum Image {
 /// window, without referrer.
 pub fn safe_html(html: &str, cid_url: &dyn Fn(&str) -> Option<String>) -> SafeHtml {
     let html = &html[..html.floor_char_boundary(HTML_BYTES)];
-    if opens_too_much(html) {
+    if costs_too_much(html) {
         let text = markup::text_of(html, HTML_BYTES, false);
         return SafeHtml {
             html: format!("<pre>{}</pre>", ammonia::clean_text(&text)),
@@ -111,8 +115,12 @@ fn push_attribute(out: &mut String, name: &str, value: &str) {
     out.push('"');
 }
 
-/// Whether more elements are open at once than a tree builder should be given.
-fn opens_too_much(html: &str) -> bool {
+/// Whether a tree builder should not be given this: more elements open at once than [`OPEN_ELEMENTS`], or tags
+/// with so many attributes that comparing each with each takes long.
+///
+/// Where this reads a comment as a tag it counts too much, never too little: a tag ends here no earlier than
+/// for a browser.
+fn costs_too_much(html: &str) -> bool {
     // Elements that a browser closes by itself, or that never have content.
     const CLOSED: [&[u8]; 28] = [
         b"p",
@@ -146,21 +154,29 @@ fn opens_too_much(html: &str) -> bool {
     ];
     let bytes = html.as_bytes();
     let mut open: HashMap<Vec<u8>, usize> = HashMap::new();
-    let mut total = 0usize;
+    let (mut total, mut inside, mut comparisons, mut tags) = (0usize, 0usize, 0usize, 0usize);
     let mut at = 0;
     while let Some(i) = memchr::memchr(b'<', &bytes[at..]) {
         at += i + 1;
         let closes = bytes.get(at) == Some(&b'/');
-        let start = at + usize::from(closes);
-        let len = bytes[start.min(bytes.len())..]
-            .iter()
-            .take(32)
-            .take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b':'))
-            .count();
-        if len == 0 {
+        let start = (at + usize::from(closes)).min(bytes.len());
+        let is_name = |b: &&u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b':');
+        let len = bytes[start..].iter().take(32).take_while(is_name).count();
+        if len == 0 || !bytes[start].is_ascii_alphabetic() {
             continue;
         }
         let name = bytes[start..start + len].to_ascii_lowercase();
+        let Some(end) = markup::tag_end(&bytes[start + len..]) else { return true };
+        let tag = &bytes[start + len..start + len + end];
+        at = start + len + end;
+        let separators =
+            tag.iter().filter(|b| b.is_ascii_whitespace() || matches!(b, b'/' | b'"' | b'\'')).count();
+        comparisons = comparisons.saturating_add(separators.saturating_mul(separators));
+        inside += memchr::memchr_iter(b'<', tag).count();
+        tags += 1;
+        if comparisons > COMPARISONS || inside > OPEN_ELEMENTS || tags > TAGS {
+            return true;
+        }
         if CLOSED.contains(&&name[..]) {
             continue;
         }
@@ -431,11 +447,23 @@ mod tests {
     }
 
     #[test]
-    fn html_that_opens_without_end_is_shown_as_text() {
+    fn html_that_costs_too_much_is_shown_as_text() {
         for unit in ["<div>", "<b a=1><i>", "<table><tr><td>", "<x>"] {
             let html = format!("hello{}", unit.repeat(10_000));
             let safe = clean(&html);
             assert!(safe.html.starts_with("<pre>hello"), "{unit}");
+        }
+        let numbered = |between: &str| (0..30_000).map(|i| format!("{between}x{i}")).collect::<String>();
+        let cases = [
+            format!("hello<a {}>", numbered(" ")),         // attributes without end
+            format!("hello<a{}>", numbered("/")),          // the same, with slashes
+            format!("hello</a {}>", numbered(" ")),        // in an end tag
+            format!("hello<a b=\">\" {}>", numbered(" ")), // behind an end that is none
+            format!("hello<!-- <a b=' -->{}'>", "<div>".repeat(10_000)), // behind a quote in a comment
+            "hello<a b='>".to_string(),                    // a tag without end
+        ];
+        for html in cases {
+            assert!(clean(&html).html.starts_with("<pre>hello"), "{}", &html[..40.min(html.len())]);
         }
     }
 }

@@ -201,17 +201,13 @@ fn tag(writer: &mut Writer, name: &str, closes: bool) {
 }
 
 /// Where a tag ends, its quoted attribute values heeded.
-fn tag_end(rest: &[u8]) -> Option<usize> {
+pub(crate) fn tag_end(rest: &[u8]) -> Option<usize> {
     let mut quote = None;
     for (i, b) in rest.iter().enumerate() {
         match (quote, b) {
             (None, b'>') => return Some(i),
-            (None, b'"' | b'\'') => {
-                // A quote that opens no value (`<b don't>`) is a letter.
-                if rest[..i].iter().rev().find(|b| !b.is_ascii_whitespace()) == Some(&b'=') {
-                    quote = Some(*b);
-                }
-            }
+            // A quote that opens no value (`<b don't>`) is a letter.
+            (None, b'"' | b'\'') if rest[..i].trim_ascii_end().ends_with(b"=") => quote = Some(*b),
             (Some(q), b) if q == *b => quote = None,
             _ => {}
         }

@@ -211,13 +211,13 @@ impl<'a> Collector<'a> {
 
     /// Adds an address: whole, its domain, and its words.
     fn address(&mut self, field: Field, email: &str, from: u32) -> u32 {
-        if let Some(whole) = query_address(email) {
-            if let Some(piece) = self.intern(&whole) {
-                self.push(field, Form::Address, piece, from);
-                if let Some(at) = whole.rfind('@').filter(|at| *at > 0) {
-                    let domain = Piece { start: piece.start + at as u32, len: piece.len - at as u16 };
-                    self.push(field, Form::Address, domain, from);
-                }
+        if let Some(whole) = query_address(email)
+            && let Some(piece) = self.intern(&whole)
+        {
+            self.push(field, Form::Address, piece, from);
+            if let Some(at) = whole.rfind('@').filter(|at| *at > 0) {
+                let domain = Piece { start: piece.start + at as u32, len: piece.len - at as u16 };
+                self.push(field, Form::Address, domain, from);
             }
         }
         self.words(field, email, from, true)

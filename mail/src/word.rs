@@ -136,6 +136,7 @@ mod tests {
             ("=?utf-8?Q?=C3?= =?utf-8?Q?=A9?=", "é"),        // a character split between words
             ("=?utf-8?B?5pel?=\t=?utf-8?B?5pys?=", "日本"),
             ("=?koi8-r?B?8NLJ?= =?utf-8?Q?_x?=", "При x"), // two charsets
+            ("=?ISO-2022-JP?B?GyRCJUclIyVsGyhC?= =?ISO-2022-JP?B?GyRCJS8bKEI=?=", "ディレク"), // escapes meet
             ("=?utf-8*en?Q?hi?=", "hi"),                   // a language
             ("=?broken", "=?broken"),
             ("=?utf-8?X?a?=", "=?utf-8?X?a?="), // an encoding that is none

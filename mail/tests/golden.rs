@@ -4,6 +4,8 @@
 //! set has them `threads-closure.json` and `search-terms.tsv`); without it they run over the samples beside
 //! them, and say so.
 
+#![allow(clippy::unwrap_used)]
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fs,

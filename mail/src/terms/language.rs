@@ -1,5 +1,7 @@
 //! Languages that words are stemmed in, and how one is recognised.
 
+use std::{collections::HashMap, sync::LazyLock};
+
 use rust_stemmers::{Algorithm, Stemmer};
 use serde::{Deserialize, Serialize};
 use whatlang::{Detector, Lang};
@@ -137,7 +139,10 @@ impl Language {
         let mut push = |line: &str| {
             // Quotes are in somebody else's language as likely as not; addresses and URLs are in none.
             if !line.starts_with('>') && sample.len() < 2 * SAMPLE {
-                for word in line.split_whitespace().filter(|w| !w.contains(['@', '/', '='])) {
+                for word in line.split_whitespace().filter(|w| w.len() < 64 && !w.contains(['@', '/', '='])) {
+                    if sample.len() >= 2 * SAMPLE {
+                        break;
+                    }
                     sample.push_str(word);
                     sample.push(' ');
                 }
@@ -155,17 +160,36 @@ impl Language {
 }
 
 fn by_frequent_words(sample: &str) -> Option<Language> {
+    static LANGUAGES: LazyLock<HashMap<&'static str, u8>> = LazyLock::new(|| {
+        let mut languages = HashMap::new();
+        for (i, (_, words)) in FREQUENT.iter().enumerate() {
+            for word in *words {
+                *languages.entry(*word).or_default() |= 1 << i;
+            }
+        }
+        languages
+    });
     let mut counts = [0u32; FREQUENT.len()];
-    let words =
-        sample.split(|c: char| !c.is_alphanumeric() && c != '\'').filter(|w| !w.is_empty() && w.len() <= 8);
-    for word in words {
-        for (count, (_, frequent)) in counts.iter_mut().zip(&FREQUENT) {
-            *count += u32::from(frequent.iter().any(|f| f.eq_ignore_ascii_case(word)));
+    let mut lower = String::with_capacity(16);
+    let mut total = 0;
+    for word in sample.split(' ') {
+        let word = word.trim_matches(|c: char| !c.is_alphanumeric());
+        if word.is_empty() || word.len() > 8 {
+            continue;
+        }
+        total += 1;
+        lower.clear();
+        lower.push_str(word);
+        lower.make_ascii_lowercase();
+        if let Some(of) = LANGUAGES.get(lower.as_str()) {
+            for (i, count) in counts.iter_mut().enumerate() {
+                *count += u32::from(of >> i & 1);
+            }
         }
     }
     let best = (0..counts.len()).max_by_key(|i| counts[*i])?;
     let next = (0..counts.len()).filter(|i| *i != best).map(|i| counts[i]).max()?;
-    (counts[best] >= 4 && counts[best] >= 4 * next).then(|| FREQUENT[best].0)
+    (counts[best] >= 3 && counts[best] >= 3 * next && counts[best] * 12 >= total).then(|| FREQUENT[best].0)
 }
 
 fn by_trigrams(sample: &str) -> Option<Language> {
