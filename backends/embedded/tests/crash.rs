@@ -62,7 +62,7 @@ fn child() {
     let backend = embedded.backend();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap();
     // In half of the rounds the journal is let go as well.
-    if std::process::id() % 2 == 0 {
+    if std::process::id().is_multiple_of(2) {
         let embedded = Arc::clone(&embedded);
         std::thread::spawn(move || {
             loop {
