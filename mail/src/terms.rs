@@ -96,9 +96,14 @@ struct Entry {
 pub struct Terms {
     text: String,
     entries: Vec<Entry>,
+    language: Option<Language>,
 }
 
 impl Terms {
+    /// The language that the words were stemmed in, if it was found.
+    pub fn language(&self) -> Option<Language> {
+        self.language
+    }
     /// How many there are.
     pub fn len(&self) -> usize {
         self.entries.len()
@@ -148,6 +153,7 @@ impl<'a> Collector<'a> {
         let terms = Terms {
             text: String::with_capacity(words * 4 + 512),
             entries: Vec::with_capacity(words * 3 / 2 + 256),
+            language,
         };
         Self {
             terms,

@@ -1,8 +1,6 @@
 //! From a message to what the index sees of it, and how far the index has read.
 
-use std::collections::HashMap;
-
-use mail::terms::{Field, Form};
+use mail::terms::{Field, Form, Term};
 
 use crate::index::{IndexedMessage, Posting, Token};
 use crate::{Account, Durability, ListPosition, MessageId, Millis, Result, RowKey, Scan, Table, Write};
@@ -27,33 +25,51 @@ impl Account {
     pub async fn indexed_message(&self, id: MessageId) -> Result<Option<IndexedMessage>> {
         let Some(row) = self.message_row(id).await? else { return Ok(None) };
         let Some(raw) = self.raw(id).await? else { return Ok(None) };
-        let message = mail::parse(&raw, &self.instance.settings.limits);
-        if let Some(language) = message.language() {
+        let terms = mail::parse(&raw, &self.instance.settings.limits).terms();
+        if let Some(language) = terms.language() {
             self.note_language(language).await?;
         }
-        let terms = message.terms();
-        let mut words = 0;
-        let mut postings: HashMap<(Field, Form, &str), Posting> = HashMap::new();
-        for term in terms.iter() {
-            let posting = postings.entry((term.field, term.form, term.text)).or_insert_with(|| Posting {
-                token: self.token(term.field, term.form, term.text),
-                frequency: 0,
-                positions: Vec::new(),
-            });
-            posting.frequency += 1;
-            if term.form == Form::Word {
-                words += 1;
-                posting.positions.push(term.position);
-            }
-        }
+        let words = terms.iter().filter(|term| term.form == Form::Word).count();
         Ok(Some(IndexedMessage {
             id,
             received_at: row.received_at,
             size: row.size,
             has_attachment: row.head.has_attachment,
-            words,
-            postings: postings.into_values().collect(),
+            words: u32::try_from(words).unwrap_or(u32::MAX),
+            postings: self.postings(&terms),
         }))
+    }
+
+    /// The terms as the index sees them, by token.
+    fn postings(&self, terms: &mail::terms::Terms) -> Vec<Posting> {
+        // A word that comes again is the same slice of the same buffer: it needs only one token.
+        let place = |term: &Term<'_>| (term.field, term.form, term.text.as_ptr() as usize, term.text.len());
+        let mut terms: Vec<_> = terms.iter().collect();
+        terms.sort_unstable_by_key(|term| (place(term), term.position));
+        let mut postings: Vec<Posting> = terms
+            .chunk_by(|a, b| place(a) == place(b))
+            .map(|same| Posting {
+                token: self.token(same[0].field, same[0].form, same[0].text),
+                frequency: u32::try_from(same.len()).unwrap_or(u32::MAX),
+                positions: match same[0].form {
+                    Form::Word => same.iter().map(|term| term.position).collect(),
+                    _ => vec![],
+                },
+            })
+            .collect();
+        postings.sort_unstable_by_key(|posting| posting.token);
+        // The same word from another slice, or two words whose tokens collide.
+        postings.dedup_by(|next, kept| {
+            let is_same = next.token == kept.token;
+            if is_same {
+                kept.frequency = kept.frequency.saturating_add(next.frequency);
+                kept.positions.append(&mut next.positions);
+                kept.positions.sort_unstable();
+                kept.positions.dedup();
+            }
+            is_same
+        });
+        postings
     }
 
     /// Notes that the index holds these messages. It is durable with the next durable write.
