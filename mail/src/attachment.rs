@@ -87,7 +87,7 @@ pub(crate) fn has_any(tree: &Tree<'_>) -> bool {
             essence,
             "application/pgp-signature" | "application/pkcs7-signature" | "application/x-pkcs7-signature"
         );
-        let is_report = parent == "multipart/report";
+        let is_report = matches!(parent, "multipart/report" | "multipart/encrypted");
         let is_embedded = !node.is_attached()
             && tree.field(id, "content-id").is_some()
             && (parent == "multipart/related" || node.main_type() == "image");

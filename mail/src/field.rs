@@ -99,7 +99,11 @@ pub(crate) fn addresses(value: &[u8], charset: Option<&str>, max: usize, out: &m
         if out.len() >= max {
             return;
         }
-        let name = addr.name.as_deref().map(clean).filter(|n| !n.is_empty());
+        // Words inside a word (`H=?utf-8?Q?=C3=B6?=hn`) are not allowed, and meant.
+        let decoded = |name: &str| {
+            if name.contains("=?") { clean(&word::decode(name.as_bytes())) } else { clean(name) }
+        };
+        let name = addr.name.as_deref().map(decoded).filter(|n| !n.is_empty());
         let email = addr.address.as_deref().map(clean).filter(|e| !e.is_empty());
         match (name, email) {
             (name, Some(email)) => out.push(Address { name: name.filter(|n| *n != email), email }),
@@ -335,6 +339,7 @@ mod tests {
             ("=?utf-8?Q?=C3?=\r\n =?utf-8?Q?=A9?= <a@example.org>", &[("é", "a@example.org")]),
             ("\"=?utf-8?B?w6k=?=\" <a@example.org>", &[("é", "a@example.org")]), // quoted, yet meant
             ("=?iso-2022-jp?B?GyRCJU8lbRsoQg==?= <a@example.org>", &[("ハロ", "a@example.org")]),
+            ("David H=?ISO-8859-1?B?9g==?=hn <d@example.org>", &[("David Höhn", "d@example.org")]),
             ("MAILER-DAEMON", &[("", "MAILER-DAEMON")]), // a bare word
             ("Mail Delivery", &[("Mail Delivery", "")]), // only a name
             ("", &[]),

@@ -19,6 +19,7 @@ pub mod terms;
 mod text;
 pub mod thread;
 mod transfer;
+mod walk;
 mod word;
 
 pub use attachment::{Attachment, CalendarPart, Part};

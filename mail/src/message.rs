@@ -31,7 +31,7 @@ impl<'x> Message<'x> {
     ///
     /// `has_attachment` is true when a part of [`Message::attachments`] is more than furniture: parts with a
     /// Content-ID that are inline or in a multipart/related (images of the HTML), signatures, and the parts
-    /// of a delivery report that are for programs do not count.
+    /// of a delivery report or an encrypted message that are for programs do not count.
     pub fn head(&self) -> Head {
         head::of(&self.tree, &self.body, &self.limits)
     }

@@ -45,7 +45,9 @@ pub(crate) fn of(text: &str) -> String {
 }
 
 fn starts_original(line: &str) -> bool {
-    line.starts_with("-----") && line.ends_with("-----") && line.chars().any(char::is_alphabetic)
+    // `-----Original Message-----`, in any language; longer ones are rulers with a sentence in them.
+    let words = line.trim_matches('-').split_whitespace().filter(|w| w.contains(char::is_alphabetic)).count();
+    line.starts_with("-----") && line.ends_with("-----") && (1..=3).contains(&words)
 }
 
 fn is_invisible(c: char) -> bool {
@@ -107,6 +109,7 @@ mod tests {
             ("Dear all:\nnew", "Dear all: new"),           // no quote follows
             ("yes\n-- \nAda\nphone", "yes"),               // signature
             ("yes\n-----Original Message-----\nFrom: x", "yes"),
+            ("no\n----- The following addresses failed -----\na", "no The following addresses failed a"),
             ("see https://example.org/?utm=1 now", "see now"), // tracking
             ("see <https://example.org/> now", "see now"),
             ("=======\nTitle\n* * *", "Title * * *"),

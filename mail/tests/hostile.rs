@@ -227,8 +227,6 @@ fn piece() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
-
     #[test]
     fn no_octets_make_it_panic(raw in prop::collection::vec(any::<u8>(), 0..600)) {
         view(&raw, &Limits::default());
