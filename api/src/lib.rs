@@ -1,1 +1,26 @@
-//! api
+//! THE CLIENT SIDE: the REST API, and the internal listener's admin API, health and metrics.
+//!
+//! [`router`] and [`internal_router`] give what is answered, [`serve`] answers it on a listener. A call passes the edge
+//! (its id, its limits), then `auth` (whose session), `valid` (what it asks) and its route, one file per noun.
+
+mod admin;
+mod auth;
+mod edge;
+mod error;
+mod json;
+mod octets;
+mod openapi;
+mod page;
+mod query;
+mod router;
+mod routes;
+mod serve;
+mod valid;
+mod web;
+
+pub use admin::{Internal, Operator, Readiness, internal_router};
+pub use auth::Peer;
+pub use error::{FieldError, Problem};
+pub use json::{Id, Time};
+pub use router::{ApiSettings, router};
+pub use serve::{ServeSettings, serve};

@@ -1,0 +1,54 @@
+//! Whether the program lives and takes work, and its measures.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, header};
+use serde_json::json;
+
+use super::Internal;
+use crate::error::{Answer, Problem};
+use crate::json::ok;
+
+/// How long the store may take to show that it answers.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+pub(super) async fn live() -> Response {
+    ok(&json!({ "status": "live" }))
+}
+
+/// 200 if the program takes work and its store answers, else 503.
+pub(super) async fn ready(State(internal): State<Arc<Internal>>) -> Answer {
+    if !internal.readiness.get() {
+        return Err(Problem::unavailable("the program is starting or stopping"));
+    }
+    match tokio::time::timeout(PATIENCE, internal.instance.domains()).await {
+        Ok(Ok(_)) => Ok(ok(&json!({ "status": "ready" }))),
+        Ok(Err(error)) => Err(error.into()),
+        Err(_) => Err(Problem::unavailable("the store does not answer in time")),
+    }
+}
+
+/// Prometheus' text format.
+pub(super) async fn metrics(State(internal): State<Arc<Internal>>) -> Response {
+    if let Ok(depth) = internal.instance.backend.queue.depth().await {
+        let now = internal.instance.clock.now();
+        let age = depth.oldest.map_or(0, |oldest| now.saturating_sub(oldest));
+        for (state, count) in [
+            ("ready", depth.ready),
+            ("delayed", depth.delayed),
+            ("leased", depth.leased),
+            ("dead", depth.dead),
+        ] {
+            metrics::gauge!("signet_queue_jobs", "state" => state).set(count as f64);
+        }
+        metrics::gauge!("signet_queue_oldest_seconds").set(age as f64 / 1000.0);
+    }
+    internal.metrics.run_upkeep();
+    let mut response = internal.metrics.render().into_response();
+    let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
+}

@@ -1,0 +1,169 @@
+//! What every call passes: its id, its limits, its measure, and problems turned into answers.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use tokio::sync::Semaphore;
+
+use crate::error::Problem;
+use crate::json::Id;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The limits of one listener.
+pub(crate) struct Edge {
+    calls: Semaphore,
+    time: Option<Duration>,
+    listener: &'static str,
+}
+
+impl Edge {
+    /// At most `calls` at once, each for at most `time`.
+    pub(crate) fn new(listener: &'static str, calls: usize, time: Option<Duration>) -> Arc<Self> {
+        Arc::new(Self { calls: Semaphore::new(calls), time, listener })
+    }
+}
+
+/// The outermost layer.
+pub(crate) async fn pass(State(edge): State<Arc<Edge>>, request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let method = request.method().clone();
+    // A template, never the path itself: that may name a message or an address.
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let route = route.as_ref().map_or("(none)", MatchedPath::as_str);
+    let id = Id(*uuid::Uuid::new_v4().as_bytes()).text();
+    let answer = match (accepts(&request, route), edge.calls.try_acquire()) {
+        (false, _) => {
+            Problem::new(StatusCode::NOT_ACCEPTABLE, "not-acceptable", "the answer is application/json")
+                .into_response()
+        }
+        (_, Err(_)) => Problem::unavailable("too many calls are being answered: try again").into_response(),
+        (_, Ok(_permit)) => match edge.time {
+            None => next.run(request).await,
+            Some(time) => tokio::time::timeout(time, next.run(request))
+                .await
+                .unwrap_or_else(|_| Problem::unavailable("the call took too long").into_response()),
+        },
+    };
+    let mut response = finish(answer, &method, &id);
+    let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers.entry(header::REFERRER_POLICY).or_insert(HeaderValue::from_static("no-referrer"));
+    headers
+        .entry(header::CONTENT_SECURITY_POLICY)
+        .or_insert(HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"));
+    let status = response.status();
+    let passed = started.elapsed();
+    tracing::debug!(
+        listener = edge.listener, %method, route, status = status.as_u16(), micros = passed.as_micros() as u64,
+        request_id = %id, "answered"
+    );
+    if status.is_server_error() {
+        tracing::warn!(listener = edge.listener, %method, route, status = status.as_u16(), request_id = %id, "failed");
+    }
+    metrics::histogram!(
+        "signet_api_request_seconds",
+        "listener" => edge.listener, "method" => method_label(&method), "route" => route.to_owned(),
+        "status" => status_class(status)
+    )
+    .record(passed.as_secs_f64());
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+    response
+}
+
+/// Turns a problem into its JSON, and what axum refused by itself into a problem.
+fn finish(mut answer: Response, method: &Method, id: &str) -> Response {
+    let problem = answer.extensions_mut().remove::<Problem>();
+    let problem = problem.or_else(|| foreign_error(&answer));
+    let Some(problem) = problem else { return answer };
+    let mut response = problem.render(method, id);
+    if let Some(allow) = answer.headers_mut().remove(header::ALLOW) {
+        response.headers_mut().insert(header::ALLOW, allow);
+    }
+    response
+}
+
+/// The problem for an error answer without one, which only layers that are not ours give.
+fn foreign_error(answer: &Response) -> Option<Problem> {
+    let status = answer.status();
+    let is_error = status.is_client_error() || status.is_server_error();
+    is_error.then(|| match status {
+        StatusCode::NOT_FOUND => Problem::not_found(),
+        StatusCode::METHOD_NOT_ALLOWED => not_allowed(),
+        status => Problem::new(status, "refused", "the request cannot be carried out"),
+    })
+}
+
+fn not_allowed() -> Problem {
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method-not-allowed",
+        "the methods of this path are in Allow",
+    )
+}
+
+/// Answers methods that a path does not have: OPTIONS says which it has.
+pub(crate) async fn other_method(method: Method) -> Response {
+    match method {
+        Method::OPTIONS => StatusCode::NO_CONTENT.into_response(),
+        _ => not_allowed().into_response(),
+    }
+}
+
+/// Answers paths that are not there.
+pub(crate) async fn other_path() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "not-found", "there is no such path: see /docs")
+}
+
+/// Whether the client takes what the route answers (RFC 9110 §12.5.1).
+fn accepts(request: &Request, route: &str) -> bool {
+    // Those answer what a message holds, whatever that is.
+    if route.ends_with("/raw") || route.ends_with("/parts/{partId}") || !route.starts_with("/v1/") {
+        return true;
+    }
+    let mut given = request.headers().get_all(header::ACCEPT).iter().peekable();
+    if given.peek().is_none() {
+        return true;
+    }
+    given.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).any(|range| {
+        let mut parts = range.split(';').map(str::trim);
+        let essence = parts.next().unwrap_or_default().to_ascii_lowercase();
+        let refused = parts.any(|parameter| {
+            parameter
+                .strip_prefix("q=")
+                .or(parameter.strip_prefix("Q="))
+                .and_then(|q| q.parse::<f32>().ok())
+                .is_some_and(|q| q <= 0.0)
+        });
+        !refused && matches!(essence.as_str(), "*/*" | "application/*" | "application/json" | "")
+    })
+}
+
+fn method_label(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}
+
+fn status_class(status: StatusCode) -> &'static str {
+    match status.as_u16() / 100 {
+        2 => "2xx",
+        3 => "3xx",
+        4 => "4xx",
+        5 => "5xx",
+        _ => "1xx",
+    }
+}

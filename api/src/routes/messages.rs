@@ -1,0 +1,149 @@
+//! Messages: their listing and what is in one.
+
+pub(crate) mod batch;
+mod detail;
+mod head;
+pub(crate) mod state;
+
+use http::{HeaderValue, header};
+use schema::{List, ListFilter, MessageId};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use validator::{Validate, ValidationError};
+
+use super::PathId;
+use super::mailboxes::by_parameter;
+use crate::auth::Caller;
+use crate::error::{Answer, Problem};
+use crate::json::{Time, ok};
+use crate::page::Listing;
+use crate::valid::{NoParameters, Parameters};
+
+pub(crate) use detail::MessageDetail;
+pub(crate) use head::{Address, Head};
+
+/// Items of a page unless asked otherwise.
+pub(crate) const LIMIT: u16 = 50;
+
+/// What a listing of messages takes.
+#[derive(Debug, Deserialize, Validate, IntoParams)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct MessagesParameters {
+    /// Only messages in this mailbox: an id or a role.
+    #[validate(length(min = 1, max = 64))]
+    mailbox: Option<String>,
+    /// Only messages with this keyword.
+    #[validate(custom(function = "check_keyword"))]
+    keyword: Option<String>,
+    /// Only messages without this keyword. A page may then be short and still have a `nextCursor`.
+    #[validate(custom(function = "check_keyword"))]
+    not_keyword: Option<String>,
+    /// Only messages received at this time or later.
+    #[param(value_type = Option<Time>)]
+    after: Option<Time>,
+    /// Only messages received before this time.
+    #[param(value_type = Option<Time>)]
+    before: Option<Time>,
+    /// Items of a page; 50 unless given.
+    #[validate(range(min = 1, max = 200))]
+    #[param(minimum = 1, maximum = 200, default = 50)]
+    limit: Option<u16>,
+    /// `nextCursor` of the page before, with the same parameters as that.
+    #[validate(length(max = 256))]
+    cursor: Option<String>,
+}
+
+/// Whether a keyword has the form of one, in whatever case.
+pub(crate) fn check_keyword(keyword: &str) -> Result<(), ValidationError> {
+    if schema::is_keyword(&keyword.to_ascii_lowercase()) {
+        return Ok(());
+    }
+    let message = "a keyword is 1-255 printable ASCII characters, none of ( ) { ] % * \" \\";
+    Err(ValidationError::new("invalid").with_message(message.into()))
+}
+
+/// A page of messages.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Messages {
+    /// Heads, newest first.
+    pub items: Vec<Head>,
+    /// What `cursor` takes for the next page; null at the end.
+    pub next_cursor: Option<String>,
+}
+
+/// List messages
+///
+/// Newest first, by `receivedAt`.
+#[utoipa::path(
+    get, path = "/v1/messages", tag = "Messages", operation_id = "listMessages", params(MessagesParameters),
+    responses((status = 200, description = "A page of heads.", body = Messages))
+)]
+pub(crate) async fn list(Parameters(given): Parameters<MessagesParameters>, caller: Caller) -> Answer {
+    let account = &caller.account;
+    let lower = |keyword: Option<String>| keyword.map(|keyword| keyword.to_ascii_lowercase());
+    let (keyword, not_keyword) = (lower(given.keyword), lower(given.not_keyword));
+    let listing = Listing::new(account, "messages")
+        .with(given.mailbox.as_ref())
+        .with(keyword.as_ref())
+        .with(not_keyword.as_ref())
+        .with(given.after.map(|time| time.0.to_be_bytes()))
+        .with(given.before.map(|time| time.0.to_be_bytes()));
+    let from = listing.position(given.cursor.as_deref())?;
+    let (list, keyword) = match (&given.mailbox, keyword) {
+        (Some(mailbox), keyword) => {
+            (List::Mailbox(by_parameter(account, "mailbox", mailbox).await?), keyword)
+        }
+        (None, Some(keyword)) => (account.keyword_list(&keyword), None),
+        (None, None) => (List::Account, None),
+    };
+    let filter = ListFilter {
+        after: given.after.map(|time| time.0),
+        before: given.before.map(|time| time.0),
+        keyword,
+        not_keyword,
+    };
+    let page = account.list(list, &filter, from, given.limit.unwrap_or(LIMIT).into()).await?;
+    let next_cursor = listing.next(page.next);
+    Ok(ok(&Messages { items: page.items.into_iter().map(Head::new).collect(), next_cursor }))
+}
+
+/// Read a message
+#[utoipa::path(
+    get, path = "/v1/messages/{id}", tag = "Messages", operation_id = "readMessage",
+    params(("id" = crate::json::Id, Path, description = "The message.")),
+    responses((
+        status = 200, description = "The message.", body = MessageDetail,
+        headers(("ETag" = String, description = "For `If-Match`: changes with keywords and mailboxes."))
+    ))
+)]
+pub(crate) async fn read(_: Parameters<NoParameters>, caller: Caller, PathId(id): PathId) -> Answer {
+    let id = MessageId(id.0);
+    let message = caller.account.message(id).await?.ok_or_else(Problem::not_found)?;
+    let raw = caller.account.raw(id).await?.ok_or_else(Problem::not_found)?;
+    let limits = caller.account.instance().settings.limits;
+    let tag = etag(message.state.version);
+    let mut response = apart(raw.len(), move || ok(&MessageDetail::new(message, &raw, &limits))).await?;
+    response.headers_mut().insert(header::ETAG, tag);
+    Ok(response)
+}
+
+/// Messages above this many octets are read on a thread of their own, so that they hold up nobody.
+const APART: usize = 64 << 10;
+
+/// Runs what takes as long as a message is large.
+pub(crate) async fn apart<T: Send + 'static>(
+    octets: usize,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Answer<T> {
+    if octets <= APART {
+        return Ok(work());
+    }
+    tokio::task::spawn_blocking(work).await.map_err(|_| Problem::internal())
+}
+
+/// The entity tag of a message's state.
+pub(crate) fn etag(version: u64) -> HeaderValue {
+    HeaderValue::from_str(&format!("\"{version}\"")).expect("digits and quotes are a header's value")
+}

@@ -1,0 +1,192 @@
+//! Signing in and out.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::response::Response;
+use http::HeaderValue;
+use schema::{Instance, Millis};
+use seal::InstanceKey;
+use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
+use utoipa::ToSchema;
+use validator::Validate;
+
+use crate::auth::{Caller, Peer};
+use crate::error::{Answer, Problem};
+use crate::json::{Id, Time, created, no_content, ok};
+use crate::router::{Api, ApiSettings, Secretive};
+use crate::valid::{Body, NoParameters, Parameters};
+
+/// How long wrong passwords are counted, and how long one waits after too many.
+const WINDOW: Duration = Duration::from_secs(15 * 60);
+/// Calls that wait for the check of their password, for each that is being checked; more get 429.
+const WAITING: usize = 16;
+
+/// What keeps guessing slow and cheap to refuse.
+pub(crate) struct SignIn {
+    checks: Semaphore,
+    waiting: Semaphore,
+    /// Hides addresses in the cache's keys; random, so counts are this process's own.
+    key: InstanceKey,
+}
+
+impl SignIn {
+    pub(crate) fn new(instance: &Instance, settings: &ApiSettings) -> Self {
+        Self {
+            checks: Semaphore::new(settings.sign_ins),
+            waiting: Semaphore::new(settings.sign_ins * WAITING),
+            key: InstanceKey::generate(instance.id()),
+        }
+    }
+
+    fn keys(&self, address: &str, peer: Peer) -> Vec<[u8; 32]> {
+        let mut keys =
+            vec![self.key.hash("failures of an address", address.trim().to_lowercase().as_bytes())];
+        let network = peer.0.map(|ip| match ip {
+            IpAddr::V4(ip) => ip.octets().to_vec(),
+            IpAddr::V6(ip) => ip.octets()[..8].to_vec(),
+        });
+        keys.extend(network.map(|network| self.key.hash("failures of a peer", &network)));
+        keys
+    }
+}
+
+/// The key of the time until which an address or a peer has to wait.
+fn wait_key(key: &[u8; 32]) -> Vec<u8> {
+    [b"wait".as_slice(), key].concat()
+}
+
+impl Api {
+    /// 429 while the address or the peer has to wait.
+    async fn check_wait(&self, keys: &[[u8; 32]]) -> Result<(), Problem> {
+        let now = self.instance.clock.now();
+        for key in keys {
+            let value = self.instance.backend.cache.get(&wait_key(key)).await.ok().flatten();
+            let until = value.and_then(|value| value.try_into().ok()).map_or(0, Millis::from_be_bytes);
+            if until > now {
+                let seconds = (until - now).div_ceil(1000);
+                return Err(Problem::too_many("too many wrong passwords: wait before the next one", seconds));
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts a wrong password. A cache that does not answer counts nothing: sign-in goes on without it.
+    async fn count_failure(&self, keys: &[[u8; 32]]) {
+        let limits = [self.settings.failures_per_address, self.settings.failures_per_peer];
+        let cache = &self.instance.backend.cache;
+        for (key, limit) in keys.iter().zip(limits) {
+            let Ok(failures) = cache.count(key, WINDOW).await else { continue };
+            if failures >= limit {
+                let until = self.instance.clock.now() + WINDOW.as_millis() as Millis;
+                let _ = cache.put(&wait_key(key), until.to_be_bytes().to_vec(), WINDOW).await;
+                let _ = cache.remove(key).await;
+            }
+        }
+    }
+}
+
+/// Who signs in.
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SignInBody {
+    /// One of the account's addresses.
+    #[validate(required, length(min = 1, max = 320))]
+    #[schema(required, nullable = false, value_type = String)]
+    address: Option<String>,
+    /// The account's password.
+    #[validate(required, length(min = 1, max = 1024))]
+    #[schema(required, nullable = false, value_type = String, format = Password)]
+    password: Option<String>,
+}
+
+/// A new session.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct NewSession {
+    /// What `Authorization: Bearer` takes. It is shown this once.
+    token: String,
+    /// Whose session it is.
+    account_id: Id,
+    /// When the token stops working.
+    expires_at: Time,
+}
+
+/// A session.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Session {
+    /// Whose session it is.
+    account_id: Id,
+    /// When the token stops working.
+    expires_at: Time,
+}
+
+/// Sign in
+///
+/// A wrong password, an unknown address and a locked account are answered alike and after the same time.
+#[utoipa::path(
+    post, path = "/v1/session", tag = "Session", operation_id = "signIn", security(()),
+    request_body = SignInBody,
+    responses((status = 201, description = "Signed in.", body = NewSession))
+)]
+pub(crate) async fn create(
+    State(api): State<Arc<Api>>,
+    _: Parameters<NoParameters>,
+    peer: Peer,
+    Body(body): Body<SignInBody>,
+) -> Answer {
+    let (address, password) = (body.address.unwrap_or_default(), body.password.unwrap_or_default());
+    let keys = api.sign_in.keys(&address, peer);
+    api.check_wait(&keys).await?;
+    let busy = || Problem::too_many("too many passwords are being checked: try again", 1);
+    let _waits = api.sign_in.waiting.try_acquire().map_err(|_| busy())?;
+    let _checks = api.sign_in.checks.acquire().await.map_err(|_| busy())?;
+    // Those that were counted meanwhile count for those that waited.
+    api.check_wait(&keys).await?;
+    let Some(session) = api.instance.sign_in(&address, &password).await? else {
+        api.count_failure(&keys).await;
+        metrics::counter!("signet_api_sign_ins_total", "result" => "refused").increment(1);
+        let mut problem = Problem::unauthorized();
+        problem.detail = "the address or the password is wrong".into();
+        return Err(problem);
+    };
+    metrics::counter!("signet_api_sign_ins_total", "result" => "accepted").increment(1);
+    let new = NewSession {
+        token: session.credential.to_text().expose().clone(),
+        account_id: Id(session.account.0),
+        expires_at: Time(session.expires_at),
+    };
+    Ok(secretive(created("/v1/session", &new)))
+}
+
+/// Read the session
+#[utoipa::path(
+    get, path = "/v1/session", tag = "Session", operation_id = "readSession",
+    responses((status = 200, description = "The session of the token.", body = Session))
+)]
+pub(crate) async fn read(_: Parameters<NoParameters>, caller: Caller) -> Answer {
+    let session = Session { account_id: Id(caller.account.id().0), expires_at: Time(caller.expires_at) };
+    Ok(secretive(ok(&session)))
+}
+
+/// Sign out
+///
+/// The token stops working at once.
+#[utoipa::path(
+    delete, path = "/v1/session", tag = "Session", operation_id = "signOut",
+    responses((status = 204, description = "Signed out."))
+)]
+pub(crate) async fn end(State(api): State<Arc<Api>>, _: Parameters<NoParameters>, caller: Caller) -> Answer {
+    api.instance.sign_out(&caller.credential).await?;
+    Ok(no_content())
+}
+
+fn secretive(mut response: Response) -> Response {
+    response.extensions_mut().insert(Secretive);
+    response.headers_mut().insert(http::header::PRAGMA, HeaderValue::from_static("no-cache"));
+    response
+}
