@@ -7,6 +7,9 @@ const LOCAL_PART: usize = 64;
 /// Octets of a domain (RFC 5321 §4.5.3.1.2).
 const DOMAIN: usize = 255;
 
+/// Octets of an address, its path's brackets not included (RFC 5321 §4.5.3.1.3).
+const ADDRESS: usize = 254;
+
 /// What is wrong with a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
@@ -56,7 +59,8 @@ pub(crate) fn parse_recipient(path: &[u8], utf8: bool) -> Result<String, Fault> 
         return Ok("postmaster".to_owned());
     }
     let (local, domain) = split_mailbox(path)?;
-    if local.len() > LOCAL_PART || !is_local_part(local) || !(is_literal(domain) || is_domain(domain)) {
+    let is_too_long = local.len() > LOCAL_PART || local.len() + 1 + domain.len() > ADDRESS;
+    if is_too_long || !is_local_part(local) || !(is_literal(domain) || is_domain(domain)) {
         return Err(Fault::Syntax);
     }
     text_of(local, domain, utf8)
@@ -235,7 +239,10 @@ mod tests {
     /// The public address suite of Dominic Sayers (BSD-3-Clause), where `SIGNET_MESSAGES` has it.
     #[test]
     fn the_isemail_suite_agrees() {
-        let Some(folder) = std::env::var_os("SIGNET_MESSAGES") else { return };
+        let Some(folder) = std::env::var_os("SIGNET_MESSAGES") else {
+            println!("SIGNET_MESSAGES is not set: only the addresses above were looked at");
+            return;
+        };
         let Ok(suite) = std::fs::read_to_string(std::path::Path::new(&folder).join("isemail/tests.xml"))
         else {
             return;
@@ -263,6 +270,8 @@ mod tests {
                 "ISEMAIL_VALID_CATEGORY" | "ISEMAIL_RFC5321" | "ISEMAIL_DNSWARN" => {
                     assert!(ok, "{address:?} {diagnosis}");
                 }
+                // `::` for a single group is deprecated, but says which address is meant.
+                "ISEMAIL_DEPREC" if diagnosis == "ISEMAIL_RFC5321_IPV6DEPRECATED" => assert!(ok),
                 _ => assert!(!ok, "{address:?} {diagnosis}"),
             }
         }

@@ -55,19 +55,24 @@ impl Metrics {
         self.seconds.record(time);
     }
 
-    /// Counts a connection that is served.
-    pub(crate) fn connected(&self) {
+    /// Counts a connection that is served, until what is returned is dropped.
+    pub(crate) fn connected(&self) -> Open {
         self.connections_total.increment(1);
         self.connections.increment(1);
-    }
-
-    /// Counts its end.
-    pub(crate) fn disconnected(&self) {
-        self.connections.decrement(1);
+        Open(self.connections.clone())
     }
 
     /// Counts a connection that is not served.
     pub(crate) fn refused(&self, why: &'static str) {
         metrics::counter!("signet_lmtp_connections_refused_total", "reason" => why).increment(1);
+    }
+}
+
+/// A connection that is open.
+pub(crate) struct Open(metrics::Gauge);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.decrement(1);
     }
 }

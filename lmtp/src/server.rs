@@ -161,9 +161,8 @@ impl Server {
                 return wire.close().await;
             }
         }
-        self.metrics.connected();
+        let _open = self.metrics.connected();
         Session::new(self, stream, from_relay).run().await;
-        self.metrics.disconnected();
         drop(counted);
     }
 }

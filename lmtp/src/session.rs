@@ -1,7 +1,9 @@
 //! One session: RFC 2033's commands in their order, and a reply to each.
 
+use std::pin::pin;
 use std::time::Duration;
 
+use futures_util::future::poll_immediate;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout};
 
@@ -219,9 +221,16 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> Session<'s, S> {
             return self.say(reply);
         }
         let Some(transaction) = self.transaction.take() else { return Ok(()) };
-        // The replies to what was pipelined before DATA need not wait for room.
         let begin = Content::begin(&server.budget, server.settings.message_bytes, transaction.mail.size);
-        let mut content = begin.await;
+        let mut begin = pin!(begin);
+        let mut content = match poll_immediate(&mut begin).await {
+            Some(content) => content,
+            None => {
+                // The replies to what was pipelined before DATA do not wait with it.
+                self.wire.flush().await?;
+                begin.await
+            }
+        };
         if let Some(reply) = content.failure() {
             transaction.recipients.iter().for_each(|_| server.metrics.count(reply));
             return self.say(reply);

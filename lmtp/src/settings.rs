@@ -36,11 +36,13 @@ pub struct Settings {
     pub transaction_time: Duration,
     /// How long a session may take; the transaction that it is in may be finished. 1 s – 24 h. Then: 421 4.4.2.
     pub session_time: Duration,
-    /// How long keeping one message may take, 1 s – 1 h. Then: 451 4.3.0 for each recipient without a reply.
+    /// How long keeping one message may take, 1 s – 1 h; less than the relay waits for it (postfix: 600 s). Then:
+    /// 451 4.3.0 for each recipient without a reply.
     pub delivery_time: Duration,
     /// Octets of messages held in memory at once, at least `message_bytes`. More wait; see `bytes_wait`.
     pub bytes_in_flight: usize,
-    /// How long a message waits for its part of `bytes_in_flight`, 0–10 min. Then: 452 4.3.1.
+    /// How long a message waits for its part of `bytes_in_flight`, 0–10 min; less than the relay waits for the reply
+    /// to DATA (postfix: 120 s). Then: 452 4.3.1.
     pub bytes_wait: Duration,
     /// What to do with a bare LF.
     pub bare_lf: BareLf,
@@ -64,9 +66,9 @@ impl Default for Settings {
             idle_time: Duration::from_secs(300),
             transaction_time: Duration::from_secs(900),
             session_time: Duration::from_secs(3600),
-            delivery_time: Duration::from_secs(120),
+            delivery_time: Duration::from_secs(300),
             bytes_in_flight: 128 << 20,
-            bytes_wait: Duration::from_secs(60),
+            bytes_wait: Duration::from_secs(100),
             bare_lf: BareLf::Refuse,
             bad_commands: 100,
             proxy_header_time: Duration::from_secs(5),

@@ -149,6 +149,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
                     return Err(Stop::Lost);
                 }
             }
+            // Not within what the shutdown may cut off: what is half sent must be sent to its end.
+            self.flush().await?;
             match shutdown {
                 Some(shutdown) => match shutdown.run_until_cancelled(self.fill(deadline)).await {
                     Some(filled) => filled?,

@@ -1,5 +1,7 @@
 //! From a socket to the accounts of a real instance on the embedded backend.
 
+#![allow(clippy::unwrap_used)]
+
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,5 +1,7 @@
 //! The sessions of `tests/dialogs`, and what no client may do to us.
 
+#![allow(clippy::unwrap_used)]
+
 mod dialog;
 
 use std::path::Path;
