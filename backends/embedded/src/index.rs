@@ -126,8 +126,11 @@ impl SearchIndex for Index {
         }
         self.run(move |store| {
             let _lock = store.lock(account);
-            Writer::open(store, account)?.put(&messages)?;
-            store.merge_due(account)
+            if Writer::open(store, account)?.put(&messages)? {
+                // Each put makes one segment, so that one merge for each put keeps up.
+                Writer::open(store, account)?.merge(Manifest::due)?;
+            }
+            Ok(())
         })
         .await
     }
@@ -136,8 +139,11 @@ impl SearchIndex for Index {
         let messages = messages.to_vec();
         self.run(move |store| {
             let _lock = store.lock(account);
-            Writer::open(store, account)?.remove(&messages)?;
-            store.merge_due(account)
+            if Writer::open(store, account)?.remove(&messages)? {
+                // Each put makes one segment, so that one merge for each put keeps up.
+                Writer::open(store, account)?.merge(Manifest::due)?;
+            }
+            Ok(())
         })
         .await
     }
@@ -200,11 +206,6 @@ impl Store {
     /// Notes that ids below `next_segment` were in use.
     fn retire_segments(&self, next_segment: u64) {
         self.retired.fetch_max(next_segment, Ordering::AcqRel);
-    }
-
-    /// Does one merge if one is due: each put makes one segment, so that one merge for each put keeps up.
-    fn merge_due(&self, account: AccountId) -> Result<()> {
-        Writer::open(self, account)?.merge(Manifest::due).map(|_| ())
     }
 
     fn lock(&self, account: AccountId) -> MutexGuard<'_, ()> {

@@ -1,5 +1,7 @@
 //! The embedded index does what every search index must do.
 
+#![allow(clippy::unwrap_used)]
+
 use embedded::index::{Index, keyspace_options};
 use fjall::Database;
 

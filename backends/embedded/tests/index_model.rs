@@ -1,5 +1,7 @@
 //! The embedded index against a naive one in memory, over random puts, removals, merges and queries.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeMap;
 
 use embedded::index::{Index, keyspace_options};

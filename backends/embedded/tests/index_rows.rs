@@ -1,5 +1,7 @@
 //! What the embedded index leaves in the database: after a crash, after a removal, when it is large, when it is damaged.
 
+#![allow(clippy::unwrap_used)]
+
 use std::path::Path;
 
 use embedded::index::{Index, keyspace_options};

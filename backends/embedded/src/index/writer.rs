@@ -57,8 +57,8 @@ impl<'a> Writer<'a> {
         Ok(Self { store, rows, stored, manifest, removals: Removals::default(), batch, replaced: Vec::new() })
     }
 
-    /// Adds messages as one segment.
-    pub fn put(mut self, messages: &[IndexedMessage]) -> Result<()> {
+    /// Adds messages as one segment; true if a merge is due.
+    pub fn put(mut self, messages: &[IndexedMessage]) -> Result<bool> {
         let latest: HashMap<MessageId, usize> =
             messages.iter().enumerate().map(|(index, message)| (message.id, index)).collect();
         let messages: Vec<&IndexedMessage> = messages
@@ -87,11 +87,13 @@ impl<'a> Writer<'a> {
         let encoded = encode(&messages, &documents)?;
         let entry = self.add_segment(first_sequence, encoded)?;
         self.manifest.entries.push(entry);
-        self.commit()
+        let due = self.manifest.due().is_some();
+        self.commit()?;
+        Ok(due)
     }
 
-    /// Takes messages out; unknown ones are ignored.
-    pub fn remove(mut self, messages: &[MessageId]) -> Result<()> {
+    /// Takes messages out, unknown ones are ignored; true if a merge is due.
+    pub fn remove(mut self, messages: &[MessageId]) -> Result<bool> {
         let mut messages = messages.to_vec();
         messages.sort_unstable();
         messages.dedup();
@@ -103,7 +105,11 @@ impl<'a> Writer<'a> {
                 changed = true;
             }
         }
-        if changed { self.commit() } else { Ok(()) }
+        let due = self.manifest.due().is_some();
+        if changed {
+            self.commit()?;
+        }
+        Ok(due)
     }
 
     /// Makes one segment of the neighbours that `due` picks; false if it picks none.
