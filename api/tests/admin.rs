@@ -1,0 +1,94 @@
+//! The internal listener.
+
+#![allow(clippy::unwrap_used)]
+
+mod client;
+
+use axum::body::Body;
+use client::{Service, answer};
+use http::Request;
+use serde_json::json;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_admin_api_asks_for_its_token_and_health_does_not() {
+    let service = Service::start().await;
+    for token in ["", "Bearer", "Bearer wrong", "Basic x"] {
+        let request = Request::builder().uri("/admin/v1/domains").header("authorization", token);
+        let refused = answer(&service.internal, request.body(Body::empty()).unwrap()).await;
+        assert_eq!(refused.status, 401, "{token}");
+    }
+    for path in ["/health/live", "/health/ready", "/metrics"] {
+        let request = Request::builder().uri(path).body(Body::empty()).unwrap();
+        assert_eq!(answer(&service.internal, request).await.status, 200, "{path}");
+    }
+    service.readiness.set(false);
+    let request = Request::builder().uri("/health/ready").body(Body::empty()).unwrap();
+    assert_eq!(answer(&service.internal, request).await.status, 503);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_operator_keeps_domains_accounts_and_addresses() {
+    let service = Service::start().await;
+    let service = &service;
+    let call =
+        |method: &'static str, path: String, body| async move { service.admin(method, &path, body).await };
+    assert_eq!(call("POST", "/domains".into(), Some(json!({ "name": "Two.example" }))).await.status, 201);
+    assert_eq!(call("POST", "/domains".into(), Some(json!({ "name": "two.example" }))).await.status, 409);
+    assert_eq!(call("POST", "/domains".into(), Some(json!({ "name": "no domain" }))).await.status, 422);
+    assert_eq!(call("GET", "/domains".into(), None).await.json()["items"].as_array().unwrap().len(), 2);
+    let new = json!({ "address": "bob@two.example", "password": client::PASSWORD });
+    let made = call("POST", "/accounts".into(), Some(new.clone())).await;
+    assert_eq!(made.status, 201, "{}", made.text());
+    assert_eq!(made.json()["addresses"], json!(["bob@two.example"]));
+    let id = made.json()["accountId"].as_str().unwrap().to_owned();
+    assert_eq!(call("POST", "/accounts".into(), Some(new)).await.status, 409);
+    let short = json!({ "address": "eve@two.example", "password": "short" });
+    assert_eq!(call("POST", "/accounts".into(), Some(short)).await.wrong()[0].0, "password");
+    assert_eq!(call("DELETE", "/domains/two.example".into(), None).await.status, 409);
+    let alias = json!({ "address": "b@two.example", "account": "bob@two.example" });
+    assert_eq!(call("POST", "/addresses".into(), Some(alias.clone())).await.status, 201);
+    assert_eq!(call("POST", "/addresses".into(), Some(alias)).await.status, 409);
+    let listed = call("GET", "/addresses?account=bob@two.example".into(), None).await.json();
+    assert_eq!(listed["items"].as_array().unwrap().len(), 2);
+    assert_eq!(call("DELETE", "/addresses/b@two.example".into(), None).await.status, 204);
+    assert_eq!(call("DELETE", "/addresses/b@two.example".into(), None).await.status, 404);
+    assert_eq!(call("DELETE", "/addresses/bob@two.example".into(), None).await.status, 409);
+    let locked =
+        call("PATCH", "/accounts/bob@two.example".into(), Some(json!({ "locked": true, "quota": 5 }))).await;
+    assert_eq!((&locked.json()["locked"], &locked.json()["quota"]), (&json!(true), &json!(5)));
+    let free =
+        call("PATCH", format!("/accounts/{id}"), Some(json!({ "locked": false, "quota": null }))).await;
+    assert_eq!(free.json()["quota"], json!(null));
+
+    // One message in, twice, and out again.
+    let import = |path: String| {
+        let request = Request::builder().method("POST").uri(format!("/admin/v1{path}"));
+        let request =
+            request.header("authorization", format!("Bearer {}", client::TOKEN)).header("content-length", 20);
+        answer(&service.internal, request.body(Body::from("Subject: x\r\n\r\nhello\r\n")).unwrap())
+    };
+    let path =
+        format!("/accounts/{id}/import?mailbox=archive&keywords=$seen,old&receivedAt=2001-01-01T00:00:00Z");
+    let kept = import(path.clone()).await;
+    assert_eq!((kept.status.as_u16(), kept.json()["isNew"].clone()), (201, json!(true)), "{}", kept.text());
+    assert_eq!(import(path).await.status, 200);
+    assert_eq!(import(format!("/accounts/{id}/import?mailbox=nowhere")).await.status, 422);
+    let listed = call("GET", format!("/accounts/{id}/messages"), None).await.json();
+    assert_eq!(listed["items"][0]["receivedAt"], "2001-01-01T00:00:00Z");
+    assert_eq!(listed["items"][0]["keywords"], json!({ "$seen": true, "old": true }));
+    let message = listed["items"][0]["id"].as_str().unwrap();
+    let raw = call("GET", format!("/accounts/{id}/messages/{message}/raw"), None).await;
+    assert_eq!(raw.body, b"Subject: x\r\n\r\nhello\r\n");
+
+    assert!(call("GET", "/jobs".into(), None).await.json()["ready"].as_u64().unwrap() > 0);
+    assert_eq!(call("GET", "/dead-letters".into(), None).await.json()["items"], json!([]));
+    assert_eq!(call("POST", "/dead-letters/7/requeue".into(), None).await.status, 404);
+    assert!(call("POST", "/keys/rotate".into(), None).await.json()["epoch"].as_u64().unwrap() > 1);
+    assert_eq!(call("POST", "/check?repair=true".into(), None).await.json()["repaired"], true);
+    assert_eq!(call("POST", "/backup".into(), Some(json!({ "path": "relative" }))).await.status, 422);
+    assert_eq!(call("POST", "/backup".into(), Some(json!({ "path": "/srv/copy" }))).await.status, 200);
+    let purged = call("DELETE", format!("/accounts/{id}"), None).await;
+    assert!(purged.json()["epoch"].as_u64().unwrap() > 2);
+    assert_eq!(call("GET", format!("/accounts/{id}"), None).await.status, 404);
+    assert_eq!(call("DELETE", "/domains/two.example".into(), None).await.status, 204);
+}
