@@ -1,1 +1,84 @@
-fn main() {}
+//! Signet: a private mail platform. `signet` alone runs every role on one directory; the other commands talk to it.
+
+mod arguments;
+mod check;
+mod client;
+mod commands;
+mod config;
+mod data;
+mod failure;
+mod key_copy;
+mod keys;
+mod logging;
+mod mailfiles;
+mod operator;
+mod roles;
+mod start;
+mod welcome;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::arguments::{Arguments, Command, ConfigCommand};
+use crate::config::Config;
+use crate::failure::Failure;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let ended = load(&arguments).and_then(|config| match &arguments.command {
+        None | Some(Command::All) => run(config),
+        Some(Command::Config { command: ConfigCommand::Show }) => {
+            show_config(&config, arguments.json);
+            Ok(())
+        }
+        Some(Command::Restore { from }) => commands::restore::run(&config, from, arguments.json),
+        Some(command) => commands::run(&config, command, arguments.json),
+    });
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn load(arguments: &Arguments) -> Result<Config, Failure> {
+    let variable = |name: &str| std::env::var(name).ok();
+    Ok(Config::load(arguments.config.as_deref(), variable, &arguments.flags())?)
+}
+
+fn show_config(config: &Config, json: bool) {
+    let master_key_is_set = std::env::var_os(keys::VARIABLE).is_some();
+    if json {
+        println!("{}", config::to_json(config, master_key_is_set));
+    } else {
+        print!("{}", config::to_toml(config, master_key_is_set));
+    }
+}
+
+/// The program: postfix → LMTP → store and queue → workers → index; clients → API → store and index.
+fn run(config: Config) -> Result<(), Failure> {
+    start_logging(&config)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let ended = runtime.block_on(async {
+        let stop = roles::stop_signal()?;
+        let data = data::DataDirectory::take(&config.data())?;
+        let listeners = roles::Listeners::bind(&config).await?;
+        let started = start::open(&config, data).await?;
+        roles::run(&config, started, listeners, stop).await
+    });
+    runtime.shutdown_timeout(std::time::Duration::from_millis(500));
+    ended
+}
+
+fn start_logging(config: &Config) -> Result<(), Failure> {
+    let filter = config.text("log").unwrap_or("info");
+    let json = config.text("log_format") == Some("json");
+    let subscriber = logging::subscriber(filter, json, std::io::stderr)
+        .map_err(|error| Failure::config(format!("`log` is no filter: {error}")))?;
+    tracing::subscriber::set_global_default(subscriber).map_err(|error| Failure::of("logging", &error))?;
+    for name in config::unknown_variables(std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()))
+    {
+        tracing::warn!(name, "this variable sets nothing");
+    }
+    Ok(())
+}

@@ -98,7 +98,13 @@ impl Batch {
                 }
                 Outcome::Retry => {
                     let delay = delay(&self.settings, lease.attempts);
-                    tracing::warn!(job = name, id = lease.id, attempts = lease.attempts, ?delay, "a job is put off");
+                    tracing::warn!(
+                        job = name,
+                        id = lease.id,
+                        attempts = lease.attempts,
+                        ?delay,
+                        "a job is put off"
+                    );
                     queue.retry(lease.id, delay).await
                 }
                 Outcome::Bury(reason) => {

@@ -96,7 +96,8 @@ fn work(instance: Arc<Instance>, settings: Settings, stop: CancellationToken) ->
     if let Err(error) = rustix::process::setpriority_process(None, settings.nice.clamp(0, 19)) {
         tracing::warn!(%error, "a worker keeps the priority of the program");
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build()?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build()?;
     runtime.block_on(lease_and_run(&instance, &settings, &stop));
     Ok(())
 }

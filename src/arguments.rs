@@ -1,0 +1,251 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::config::Flag;
+
+/// A private mail platform: LMTP in, sealed at rest, REST out.
+#[derive(Debug, Parser)]
+#[command(name = "signet", version, about)]
+pub struct Arguments {
+    /// The configuration file (TOML)
+    #[arg(long, global = true, env = "SIGNET_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The data directory [SIGNET_DATA]
+    #[arg(long, global = true, value_name = "DIR")]
+    data: Option<String>,
+    /// Where LMTP listens [SIGNET_LMTP]
+    #[arg(long, global = true, value_name = "HOST:PORT")]
+    lmtp: Option<String>,
+    /// Where the REST API listens [SIGNET_API]
+    #[arg(long, global = true, value_name = "HOST:PORT")]
+    api: Option<String>,
+    /// Where the internal listener is [SIGNET_INTERNAL]
+    #[arg(long, global = true, value_name = "HOST:PORT")]
+    internal: Option<String>,
+    /// The file with the master key [SIGNET_MASTER_KEY_FILE]
+    #[arg(long, global = true, value_name = "FILE")]
+    master_key_file: Option<String>,
+    /// What is logged: a tracing filter [SIGNET_LOG]
+    #[arg(long, global = true, value_name = "FILTER")]
+    log: Option<String>,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Without a command: run every role
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+impl Arguments {
+    /// The settings that flags give.
+    pub fn flags(&self) -> Vec<Flag> {
+        let given = [
+            ("data", &self.data),
+            ("lmtp", &self.lmtp),
+            ("api", &self.api),
+            ("internal", &self.internal),
+            ("master_key_file", &self.master_key_file),
+            ("log", &self.log),
+        ];
+        given.into_iter().filter_map(|(key, text)| Some(Flag { key, text: text.clone()? })).collect()
+    }
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run every role, as without a command
+    All,
+    /// The configuration
+    Config {
+        /// What of it
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+    /// Domains that are hosted
+    Domain {
+        /// What to do
+        #[command(subcommand)]
+        command: DomainCommand,
+    },
+    /// Accounts
+    Account {
+        /// What to do
+        #[command(subcommand)]
+        command: AccountCommand,
+    },
+    /// Addresses: aliases, and catch-alls (`@domain`)
+    Address {
+        /// What to do
+        #[command(subcommand)]
+        command: AddressCommand,
+    },
+    /// Put messages from files into an account; run again, it goes on where it was
+    Import {
+        /// The account, by address or id
+        account: String,
+        /// An mbox file, a Maildir, or a folder of .eml files
+        path: PathBuf,
+        /// What it is; found out if not given
+        #[arg(long)]
+        format: Option<Format>,
+        /// The mailbox to put them into, by role or id [default: inbox]
+        #[arg(long)]
+        mailbox: Option<String>,
+    },
+    /// Write an account's messages into a zip file
+    Export {
+        /// The account, by address or id
+        account: String,
+        /// The file to write
+        file: PathBuf,
+    },
+    /// Keys
+    Keys {
+        /// What to do
+        #[command(subcommand)]
+        command: KeysCommand,
+    },
+    /// Verify that every row, blob and index entry agrees
+    Check {
+        /// Repair what disagrees
+        #[arg(long)]
+        repair: bool,
+    },
+    /// Write a consistent copy of everything into a new directory
+    Backup {
+        /// The directory, which is made
+        dir: PathBuf,
+    },
+    /// Make a new data directory from a backup
+    Restore {
+        /// The backup's directory
+        from: PathBuf,
+    },
+}
+
+/// `signet config …`
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Print what is in force, with secrets hidden
+    Show,
+}
+
+/// `signet domain …`
+#[derive(Debug, Subcommand)]
+pub enum DomainCommand {
+    /// Host a domain
+    Add {
+        /// Its name
+        name: String,
+    },
+    /// List the domains
+    List,
+    /// Host a domain no more
+    Remove {
+        /// Its name
+        name: String,
+    },
+}
+
+/// `signet account …`
+#[derive(Debug, Subcommand)]
+pub enum AccountCommand {
+    /// Create an account
+    Create {
+        /// Its first address
+        address: String,
+        /// Read the password from the first line of standard input; else a random one is printed once
+        #[arg(long)]
+        password_stdin: bool,
+        /// Octets it may hold
+        #[arg(long, value_name = "OCTETS")]
+        quota: Option<u64>,
+    },
+    /// List the accounts
+    List,
+    /// Show an account
+    Show {
+        /// By address or id
+        account: String,
+    },
+    /// Refuse sign-in; mail is still kept
+    Lock {
+        /// By address or id
+        account: String,
+    },
+    /// Allow sign-in again
+    Unlock {
+        /// By address or id
+        account: String,
+    },
+    /// Forget an account for good: its key is destroyed
+    Purge {
+        /// By address or id
+        account: String,
+    },
+    /// Set the password; all sessions end
+    Password {
+        /// By address or id
+        account: String,
+        /// Read it from the first line of standard input; else a random one is printed once
+        #[arg(long)]
+        password_stdin: bool,
+    },
+}
+
+/// `signet address …`
+#[derive(Debug, Subcommand)]
+pub enum AddressCommand {
+    /// Give an account one more address
+    Add {
+        /// The address, or `@domain` for what nobody else takes
+        address: String,
+        /// The account, by address or id
+        #[arg(long)]
+        account: String,
+    },
+    /// List addresses
+    List {
+        /// Only this account's
+        #[arg(long)]
+        account: Option<String>,
+    },
+    /// Take an address away
+    Remove {
+        /// The address
+        address: String,
+    },
+}
+
+/// `signet keys …`
+#[derive(Debug, Subcommand)]
+pub enum KeysCommand {
+    /// Begin a new key epoch: every key is wrapped anew, nothing else changes
+    Rotate,
+}
+
+/// What messages come in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// One file with many messages
+    Mbox,
+    /// A directory with `cur` and `new`
+    Maildir,
+    /// A folder of .eml files
+    Eml,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        use clap::CommandFactory as _;
+        Arguments::command().debug_assert();
+    }
+}

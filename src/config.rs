@@ -1,0 +1,237 @@
+//! The configuration: a TOML file, overridden by `SIGNET_…` variables, overridden by flags.
+//!
+//! Every setting stands once, in [`settings::SETTINGS`], with its place, kind, range and default. A value is checked
+//! where it comes from, so that an error names the setting and the file, variable or flag.
+
+mod settings;
+mod show;
+
+use std::path::{Path, PathBuf};
+
+use toml::{Table, Value};
+
+pub use settings::{Kind, SETTINGS, Setting};
+pub use show::{to_json, to_toml};
+
+/// Why there is no configuration to run with. The program ends with 78 (`EX_CONFIG`).
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("the configuration file {} cannot be read: {source}", path.display())]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// What the operating system says.
+        source: std::io::Error,
+    },
+    /// The file is not TOML.
+    #[error("the configuration file {} is not TOML: {message}", path.display())]
+    NotToml {
+        /// Which file.
+        path: PathBuf,
+        /// Where and why.
+        message: String,
+    },
+    /// There is no such setting.
+    #[error("{from}: there is no setting `{key}`")]
+    UnknownKey {
+        /// The file it stands in.
+        from: String,
+        /// The key as it stands there.
+        key: String,
+    },
+    /// The value is of the wrong kind or out of its range.
+    #[error("{from}: `{key}` is {wanted}")]
+    BadValue {
+        /// The file, variable or flag it comes from.
+        from: String,
+        /// The setting.
+        key: &'static str,
+        /// What it has to be.
+        wanted: String,
+    },
+    /// Two settings do not go together.
+    #[error("{0}")]
+    Contradiction(&'static str),
+}
+
+/// The configuration that is in force: every setting that has a value, checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    values: Table,
+}
+
+/// A value that a flag gives.
+pub struct Flag {
+    /// The setting.
+    pub key: &'static str,
+    /// Its value as text.
+    pub text: String,
+}
+
+impl Config {
+    /// Reads the file, if one is named, then the variables, then the flags.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names what is wrong and where it stands.
+    pub fn load(
+        file: Option<&Path>,
+        variable: impl Fn(&str) -> Option<String>,
+        flags: &[Flag],
+    ) -> Result<Self, ConfigError> {
+        let mut config = Self { values: Table::new() };
+        for setting in SETTINGS {
+            if let Some(value) = setting.default_value() {
+                config.set(setting, value);
+            }
+        }
+        if let Some(path) = file {
+            config.read_file(path)?;
+        }
+        for setting in SETTINGS {
+            let name = setting.variable();
+            if let Some(text) = variable(&name) {
+                let value = setting
+                    .parse(&text)
+                    .map_err(|wanted| bad(format!("the variable {name}"), setting, wanted))?;
+                config.set(setting, value);
+            }
+        }
+        for flag in flags {
+            let setting = settings::find(flag.key).expect("every flag is a setting");
+            let from = format!("the flag --{}", flag.key.replace('_', "-"));
+            let value = setting.parse(&flag.text).map_err(|wanted| bad(from, setting, wanted))?;
+            config.set(setting, value);
+        }
+        config.check()?;
+        Ok(config)
+    }
+
+    fn read_file(&mut self, path: &Path) -> Result<(), ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+        let table: Table = text.parse().map_err(|error: toml::de::Error| ConfigError::NotToml {
+            path: path.to_owned(),
+            message: error.message().to_owned(),
+        })?;
+        let from = path.display().to_string();
+        for (key, value) in &table {
+            match value {
+                Value::Table(section) => {
+                    for (inner, value) in section {
+                        self.take(&from, &format!("{key}.{inner}"), value)?;
+                    }
+                }
+                value => self.take(&from, key, value)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, from: &str, key: &str, value: &Value) -> Result<(), ConfigError> {
+        let Some(setting) = settings::find(key) else {
+            return Err(ConfigError::UnknownKey { from: from.to_owned(), key: key.to_owned() });
+        };
+        let value = setting.check(value).map_err(|wanted| bad(from.to_owned(), setting, wanted))?;
+        self.set(setting, value);
+        Ok(())
+    }
+
+    fn set(&mut self, setting: &Setting, value: Value) {
+        match setting.key.split_once('.') {
+            Some((section, key)) => {
+                let section = self.values.entry(section).or_insert_with(|| Value::Table(Table::new()));
+                if let Value::Table(section) = section {
+                    section.insert(key.to_owned(), value);
+                }
+            }
+            None => {
+                self.values.insert(setting.key.to_owned(), value);
+            }
+        }
+    }
+
+    /// What no single setting can say.
+    fn check(&self) -> Result<(), ConfigError> {
+        if self.integer("delivery.bytes_in_flight") < self.integer("delivery.message_bytes") {
+            return Err(ConfigError::Contradiction(
+                "`delivery.bytes_in_flight` is less than `delivery.message_bytes`: no largest message could come in",
+            ));
+        }
+        if self.path("master_key_file").is_some() && self.list("master_key_command").is_some() {
+            return Err(ConfigError::Contradiction(
+                "`master_key_file` and `master_key_command` exclude each other",
+            ));
+        }
+        Ok(())
+    }
+
+    fn value(&self, key: &str) -> Option<&Value> {
+        debug_assert!(settings::find(key).is_some(), "{key} is a setting");
+        match key.split_once('.') {
+            Some((section, key)) => self.values.get(section)?.get(key),
+            None => self.values.get(key),
+        }
+    }
+
+    /// A number; only for settings that have a default.
+    pub fn integer(&self, key: &str) -> u64 {
+        let value = self.value(key).and_then(Value::as_integer);
+        u64::try_from(value.unwrap_or_default()).unwrap_or_default()
+    }
+
+    /// A number as the platform counts.
+    pub fn size(&self, key: &str) -> usize {
+        usize::try_from(self.integer(key)).unwrap_or(usize::MAX)
+    }
+
+    /// A number of seconds.
+    pub fn seconds(&self, key: &str) -> std::time::Duration {
+        std::time::Duration::from_secs(self.integer(key))
+    }
+
+    /// A number that may be missing.
+    pub fn integer_if_set(&self, key: &str) -> Option<u64> {
+        self.value(key).and_then(Value::as_integer).and_then(|number| u64::try_from(number).ok())
+    }
+
+    /// A text that may be missing.
+    pub fn text(&self, key: &str) -> Option<&str> {
+        self.value(key).and_then(Value::as_str)
+    }
+
+    /// A path that may be missing.
+    pub fn path(&self, key: &str) -> Option<PathBuf> {
+        self.text(key).map(PathBuf::from)
+    }
+
+    /// A list of texts that may be missing.
+    pub fn list(&self, key: &str) -> Option<Vec<String>> {
+        let list = self.value(key)?.as_array()?;
+        Some(list.iter().filter_map(Value::as_str).map(str::to_owned).collect())
+    }
+
+    /// Where everything is kept.
+    pub fn data(&self) -> PathBuf {
+        self.path("data").unwrap_or_default()
+    }
+}
+
+fn bad(from: String, setting: &Setting, wanted: String) -> ConfigError {
+    ConfigError::BadValue { from, key: setting.key, wanted }
+}
+
+/// Variables that begin with `SIGNET_` and set nothing: most likely one of ours, misspelt.
+pub fn unknown_variables(names: impl Iterator<Item = String>) -> Vec<String> {
+    const OTHERS: [&str; 3] = ["SIGNET_CONFIG", "SIGNET_MASTER_KEY", "SIGNET_STEP"];
+    let is_known = |name: &String| {
+        OTHERS.contains(&name.as_str()) || SETTINGS.iter().any(|setting| setting.variable() == *name)
+    };
+    let mut unknown: Vec<String> =
+        names.filter(|name| name.starts_with("SIGNET_")).filter(|name| !is_known(name)).collect();
+    unknown.sort();
+    unknown
+}
+
+#[cfg(test)]
+mod tests;

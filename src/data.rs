@@ -1,0 +1,253 @@
+//! The data directory: whose it is, and what the program keeps in it beside the backend's files.
+//!
+//! | file | holds |
+//! | --- | --- |
+//! | `signet.lock` | nothing; locked by the one process that uses the directory |
+//! | `instance` | the instance id, from the end of the first start on |
+//! | `instance.new` | the same while the first start is not at its end |
+//! | `welcome.pending` | when the welcome message was written, until it is delivered |
+//! | `internal.token` | what opens the internal listener; new at each start |
+//! | `internal.address` | where the internal listener of the running process is |
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+
+use crate::failure::Failure;
+
+const LOCK: &str = "signet.lock";
+const INSTANCE: &str = "instance";
+const UNFINISHED: &str = "instance.new";
+const WELCOME: &str = "welcome.pending";
+const TOKEN: &str = "internal.token";
+const ADDRESS: &str = "internal.address";
+
+/// A data directory, taken by this process for as long as this lives.
+pub struct DataDirectory {
+    path: PathBuf,
+    instance: [u8; 16],
+    is_new: bool,
+    _lock: File,
+}
+
+impl DataDirectory {
+    /// Takes the directory. One that is absent or empty becomes a new one (mode 0700) with an id of its own; a first
+    /// start that was cut short goes on where it was.
+    ///
+    /// # Errors
+    /// If another process has it, if it holds something else, or if it is open to others.
+    pub fn take(path: &Path) -> Result<Self, Failure> {
+        let shown = path.display();
+        let cannot = |error: &dyn std::fmt::Display| {
+            Failure::config(format!("the data directory {shown} cannot be used: {error}"))
+        };
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| cannot(&error))?;
+        let lock =
+            OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path.join(LOCK));
+        let lock = lock.map_err(|error| cannot(&error))?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
+            rustix::io::Errno::WOULDBLOCK => {
+                Failure::other(format!("the data directory {shown} is in use by another Signet process"))
+            }
+            other => cannot(&other),
+        })?;
+        let (instance, is_new) = match (read_id(path, INSTANCE)?, read_id(path, UNFINISHED)?) {
+            (Some(instance), _) => (instance, false),
+            (None, Some(instance)) => (instance, true),
+            (None, None) if is_empty(path).map_err(|error| cannot(&error))? => {
+                std::fs::set_permissions(path, PermissionsExt::from_mode(0o700))
+                    .map_err(|error| cannot(&error))?;
+                let instance = uuid();
+                write_whole(path, UNFINISHED, &hex(&instance)).map_err(|error| cannot(&error))?;
+                (instance, true)
+            }
+            (None, None) => {
+                let why =
+                    "it is not empty, and has no file `instance`: it is no data of Signet, or not all of it";
+                return Err(cannot(&why));
+            }
+        };
+        Ok(Self { path: path.to_owned(), instance, is_new, _lock: lock })
+    }
+
+    /// Makes a directory for what a backup of `instance` holds.
+    ///
+    /// # Errors
+    /// If it is not absent or empty, but for a restore of the same instance that was cut short.
+    pub fn take_for_restore(path: &Path, instance: [u8; 16]) -> Result<Self, Failure> {
+        DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+        if is_empty(path)? {
+            write_whole(path, UNFINISHED, &hex(&instance))?;
+        }
+        let directory = Self::take(path)?;
+        if !directory.is_new || directory.instance != instance {
+            return Err(Failure::config(format!("the directory {} is not empty", path.display())));
+        }
+        Ok(directory)
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The id of the instance.
+    pub fn instance(&self) -> [u8; 16] {
+        self.instance
+    }
+
+    /// Whether the first start has not come to its end yet.
+    pub fn is_new(&self) -> bool {
+        self.is_new
+    }
+
+    /// The first start has come to its end: from now on the key must be there.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn finish_first_start(&mut self) -> io::Result<()> {
+        std::fs::rename(self.path.join(UNFINISHED), self.path.join(INSTANCE))?;
+        File::open(&self.path)?.sync_all()?;
+        self.is_new = false;
+        Ok(())
+    }
+
+    /// Notes that the welcome message of this time is still to be delivered.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn note_welcome(&self, written_at: &str) -> io::Result<()> {
+        write_whole(&self.path, WELCOME, written_at)
+    }
+
+    /// When the welcome message was written, if it is still to be delivered.
+    pub fn pending_welcome(&self) -> Option<String> {
+        std::fs::read_to_string(self.path.join(WELCOME)).ok().map(|text| text.trim().to_owned())
+    }
+
+    /// The welcome message is delivered.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn forget_welcome(&self) -> io::Result<()> {
+        std::fs::remove_file(self.path.join(WELCOME))
+    }
+
+    /// Writes what opens the internal listener, and where it is, for the commands.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn announce(&self, token: &str, address: std::net::SocketAddr) -> io::Result<()> {
+        write_whole(&self.path, TOKEN, token)?;
+        write_whole(&self.path, ADDRESS, &address.to_string())
+    }
+
+    /// Nobody answers at the address any more.
+    pub fn withdraw(&self) {
+        // A file that stays only misleads a command into a refused connection.
+        let _ = std::fs::remove_file(self.path.join(ADDRESS));
+    }
+}
+
+/// What opens the internal listener of the process that uses `data`.
+///
+/// # Errors
+/// What the operating system says.
+pub fn token(data: &Path) -> io::Result<seal::Secret<String>> {
+    Ok(seal::Secret::new(std::fs::read_to_string(data.join(TOKEN))?.trim().to_owned()))
+}
+
+/// Where the process that uses `data` answers.
+pub fn announced_address(data: &Path) -> Option<std::net::SocketAddr> {
+    std::fs::read_to_string(data.join(ADDRESS)).ok()?.trim().parse().ok()
+}
+
+/// Digits of an id.
+pub fn hex(id: &[u8]) -> String {
+    id.iter().map(|octet| format!("{octet:02x}")).collect()
+}
+
+/// The id that 32 hexadecimal digits are.
+pub fn parse_id(text: &str) -> Option<[u8; 16]> {
+    text.trim().parse::<schema::AccountId>().ok().map(|id| id.0)
+}
+
+fn uuid() -> [u8; 16] {
+    schema::AccountId::random().0
+}
+
+fn read_id(path: &Path, name: &str) -> Result<Option<[u8; 16]>, Failure> {
+    let file = path.join(name);
+    match std::fs::read_to_string(&file) {
+        Ok(text) => match parse_id(&text) {
+            Some(id) => Ok(Some(id)),
+            None => Err(Failure::config(format!("{} is damaged: it holds no instance id", file.display()))),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Failure::config(format!("{} cannot be read: {error}", file.display()))),
+    }
+}
+
+/// Whether there is nothing in it but what taking it makes.
+fn is_empty(path: &Path) -> io::Result<bool> {
+    for entry in std::fs::read_dir(path)? {
+        let name = entry?.file_name();
+        if name != LOCK && !name.to_string_lossy().ends_with(".part") {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Writes a file so that it is there whole, durably, or not at all; only its owner reads it.
+pub fn write_whole(directory: &Path, name: &str, text: &str) -> io::Result<()> {
+    let (path, part) = (directory.join(name), directory.join(format!("{name}.part")));
+    let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&part)?;
+    file.write_all(text.as_bytes())?;
+    file.write_all(b"\n")?;
+    file.sync_all()?;
+    std::fs::rename(&part, &path)?;
+    File::open(directory)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_directory_gets_an_id_and_keeps_it_through_an_unfinished_first_start() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("data");
+        let first = DataDirectory::take(&path).unwrap();
+        let id = first.instance();
+        assert!(first.is_new());
+        drop(first);
+        let mut again = DataDirectory::take(&path).unwrap();
+        assert!(again.is_new() && again.instance() == id);
+        again.finish_first_start().unwrap();
+        drop(again);
+        let later = DataDirectory::take(&path).unwrap();
+        assert!(!later.is_new() && later.instance() == id);
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn a_directory_with_something_else_in_it_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("notes.txt"), "mine").unwrap();
+        assert!(DataDirectory::take(directory.path()).is_err());
+    }
+
+    #[test]
+    fn a_second_owner_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = DataDirectory::take(directory.path()).unwrap();
+        let refused = DataDirectory::take(directory.path()).err().unwrap();
+        assert!(refused.to_string().contains("in use"), "{refused}");
+        drop(first);
+        assert!(DataDirectory::take(directory.path()).is_ok());
+    }
+}

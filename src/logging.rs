@@ -1,0 +1,110 @@
+//! What is logged: our own words as the filter says, those of other crates from warnings on, whatever the filter says.
+//! Other crates know nothing of our promise that a log names nobody: at the levels below, some print what they carry.
+
+use tracing::level_filters::LevelFilter;
+use tracing::{Level, Metadata};
+use tracing_subscriber::filter::{EnvFilter, FilterExt as _, FilterFn, filter_fn};
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::{Layer as _, Registry};
+
+/// The crates whose words are ours.
+const OURS: [&str; 9] =
+    ["signet", "mail", "seal", "schema", "embedded", "proxy_protocol", "lmtp", "workers", "api"];
+
+fn is_ours(target: &str) -> bool {
+    let first = target.split("::").next().unwrap_or_default();
+    OURS.contains(&first)
+}
+
+fn cap() -> FilterFn<impl Fn(&Metadata<'_>) -> bool + Clone> {
+    filter_fn(|metadata| is_ours(metadata.target()) || *metadata.level() <= Level::WARN)
+}
+
+/// A subscriber that writes to `writer` what `filter` (a tracing filter) lets through.
+///
+/// # Errors
+/// If `filter` is none.
+pub fn subscriber<W>(
+    filter: &str,
+    json: bool,
+    writer: W,
+) -> Result<Box<dyn tracing::Subscriber + Send + Sync>, String>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let wanted = EnvFilter::builder()
+        .with_default_directive(LevelFilter::INFO.into())
+        .parse(filter)
+        .map_err(|error| error.to_string())?;
+    let filter = wanted.and(cap());
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(false);
+    Ok(if json {
+        Box::new(Registry::default().with(lines.json().with_filter(filter)))
+    } else {
+        Box::new(Registry::default().with(lines.with_filter(filter)))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{self, Write};
+    use std::sync::{Arc, Mutex};
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(filter: &str, json: bool) -> String {
+        let written = Written::default();
+        let writer = written.clone();
+        let subscriber = subscriber(filter, json, move || writer.clone()).unwrap();
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::trace!(target: "hyper::proto", "hyper trace");
+            tracing::info!(target: "fjall", "fjall info");
+            tracing::warn!(target: "fjall", "fjall warning");
+            tracing::trace!(target: "lmtp::session", "lmtp trace");
+            tracing::info!(target: "signet", "signet info");
+            // A crate of another, whose name only begins like ours.
+            tracing::info!(target: "mail_parser", "parser info");
+        });
+        let text = written.0.lock().unwrap().clone();
+        String::from_utf8(text).unwrap()
+    }
+
+    #[test]
+    fn other_crates_are_heard_from_warnings_on_whatever_the_filter_says() {
+        for filter in ["trace", "hyper=trace,fjall=trace,mail_parser=trace,lmtp=trace,signet=trace"] {
+            for json in [false, true] {
+                let text = logged(filter, json);
+                for heard in ["fjall warning", "lmtp trace", "signet info"] {
+                    assert!(text.contains(heard), "{filter}: {text}");
+                }
+                for unheard in ["hyper trace", "fjall info", "parser info"] {
+                    assert!(!text.contains(unheard), "{filter}: {text}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_filter_holds_for_our_own_words() {
+        let text = logged("info", false);
+        assert!(text.contains("signet info") && !text.contains("lmtp trace"), "{text}");
+    }
+
+    #[test]
+    fn what_is_no_filter_is_an_error() {
+        assert!(subscriber("signet=loud=er", false, io::sink).is_err());
+    }
+}

@@ -1,0 +1,265 @@
+//! The roles of the program: LMTP, API, workers and the internal listener, from ready to drained.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::{ApiSettings, Internal, Readiness, ServeSettings};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use proxy_protocol::{IpNet, Policy};
+use schema::Instance;
+use seal::Secret;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::data::{DataDirectory, hex};
+use crate::failure::Failure;
+use crate::operator::Operations;
+use crate::start::Started;
+use crate::welcome;
+
+/// How long transactions and calls in progress have after the signal; the whole end takes less than 10 s.
+const DRAIN_TIME: Duration = Duration::from_secs(7);
+/// How long the roles may take to end before the program ends without them.
+const END_TIME: Duration = Duration::from_millis(8_500);
+/// How often measures are folded; without it they would grow until somebody reads them.
+const UPKEEP: Duration = Duration::from_secs(5);
+/// How often house is kept.
+const HOUSEKEEPING: Duration = Duration::from_secs(3600);
+
+/// Cancelled by SIGTERM and SIGINT.
+///
+/// # Errors
+/// If signals cannot be heard.
+pub fn stop_signal() -> Result<CancellationToken, Failure> {
+    let stop = CancellationToken::new();
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let cancelled = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping");
+        cancelled.cancel();
+    });
+    Ok(stop)
+}
+
+/// Where the program is reached.
+pub struct Listeners {
+    lmtp: Vec<lmtp::Listener>,
+    api: TcpListener,
+    internal: TcpListener,
+}
+
+impl Listeners {
+    /// Listens; nothing is answered yet.
+    ///
+    /// # Errors
+    /// Names the listener that cannot be had.
+    pub async fn bind(config: &Config) -> Result<Self, Failure> {
+        let address = |key: &str| config.text(key).unwrap_or_default().to_owned();
+        let cannot = |key: &str, error: std::io::Error| {
+            Failure::other(format!("`{key}`: {} cannot be listened on: {error}", address(key)))
+        };
+        let policy = policy(config, "delivery");
+        let tcp = lmtp::Listener::tcp(address("lmtp"), policy.clone()).await;
+        let mut lmtp = vec![tcp.map_err(|error| cannot("lmtp", error))?];
+        if let Some(path) = config.path("lmtp_socket") {
+            lmtp.push(lmtp::Listener::unix(path, policy).map_err(|error| cannot("lmtp_socket", error))?);
+        }
+        let api = TcpListener::bind(address("api")).await.map_err(|error| cannot("api", error))?;
+        let internal = TcpListener::bind(address("internal")).await;
+        Ok(Self { lmtp, api, internal: internal.map_err(|error| cannot("internal", error))? })
+    }
+}
+
+/// Runs all roles until `stop` is cancelled, then drains them and closes the data.
+///
+/// # Errors
+/// If a role ends by itself, or the data do not close.
+pub async fn run(
+    config: &Config,
+    started: Started,
+    listeners: Listeners,
+    stop: CancellationToken,
+) -> Result<(), Failure> {
+    let Started { data, embedded, instance } = started;
+    let Listeners { lmtp, api, internal } = listeners;
+    let embedded = Arc::new(embedded);
+    let metrics = PrometheusBuilder::new()
+        .install_recorder()
+        .map_err(|error| Failure::of("measures cannot be taken", &error))?;
+    let readiness = Readiness::default();
+    let token = Secret::new(hex(&seal::random_bytes::<32>()));
+    data.announce(token.expose(), internal.local_addr()?)?;
+    let lmtp_address = lmtp.first().and_then(lmtp::Listener::local_addr);
+
+    let mut roles: JoinSet<(&str, std::io::Result<()>)> = JoinSet::new();
+    let delivery = lmtp::serve(lmtp, instance.clone(), delivery_settings(config), stop.clone());
+    roles.spawn(async move {
+        delivery.await;
+        ("lmtp", Ok(()))
+    });
+    let router = api::router(instance.clone(), api_settings(config));
+    let serving = api::serve(vec![api], router, serve_settings(config), stop.clone());
+    roles.spawn(async move { ("api", serving.await) });
+    let working = workers::run(instance.clone(), worker_settings(config), stop.clone());
+    roles.spawn(async move { ("workers", working.await) });
+
+    // Commands and health are answered until everything else has ended.
+    let internal_stop = CancellationToken::new();
+    let router = api::internal_router(Internal {
+        instance: instance.clone(),
+        operator: Arc::new(Operations::new(embedded.clone(), instance.clone())),
+        token,
+        metrics: metrics.clone(),
+        readiness: readiness.clone(),
+        message_bytes: config.size("delivery.message_bytes"),
+    });
+    let settings = ServeSettings { drain_time: Duration::from_millis(500), ..ServeSettings::default() };
+    let administration = tokio::spawn(api::serve(vec![internal], router, settings, internal_stop.clone()));
+    let upkeep = tokio::spawn(keep_up(instance.clone(), metrics));
+
+    readiness.set(true);
+    tracing::info!("ready");
+    if let Some(address) = lmtp_address {
+        deliver_welcome(&data, address).await;
+    }
+
+    let early = tokio::select! {
+        () = stop.cancelled() => None,
+        ended = roles.join_next() => ended,
+    };
+    readiness.set(false);
+    stop.cancel();
+    let drained = tokio::time::timeout(END_TIME, async { while roles.join_next().await.is_some() {} }).await;
+    if drained.is_err() {
+        tracing::warn!("some work did not end in time");
+    }
+    upkeep.abort();
+    internal_stop.cancel();
+    end(administration).await;
+    data.withdraw();
+    drop((roles, instance));
+    close(embedded).await?;
+    match early {
+        None => Ok(()),
+        Some(Ok((role, Ok(())))) => Err(Failure::other(format!("the role {role} ended by itself"))),
+        Some(Ok((role, Err(error)))) => Err(Failure::of(role, &error)),
+        Some(Err(error)) => Err(Failure::of("a role", &error)),
+    }
+}
+
+async fn end(administration: JoinHandle<std::io::Result<()>>) {
+    if let Ok(Err(error)) = administration.await {
+        tracing::warn!(%error, "the internal listener ended badly");
+    }
+}
+
+/// Makes everything durable, and the next start quick.
+async fn close(embedded: Arc<embedded::Embedded>) -> Result<(), Failure> {
+    let failed = |error: schema::Error| Failure::of("the data did not close", &error);
+    match Arc::try_unwrap(embedded) {
+        Ok(embedded) => {
+            let closed = tokio::task::spawn_blocking(move || embedded.close()).await;
+            closed.map_err(|error| Failure::of("the data did not close", &error))?.map_err(failed)
+        }
+        // A call that did not end in time still holds it.
+        Err(embedded) => embedded.sync().await.map_err(failed),
+    }
+}
+
+async fn keep_up(instance: Arc<Instance>, metrics: PrometheusHandle) {
+    let mut upkeep = tokio::time::interval(UPKEEP);
+    let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
+    loop {
+        tokio::select! {
+            _ = upkeep.tick() => metrics.run_upkeep(),
+            _ = housekeeping.tick() => {
+                if let Err(error) = instance.keep_house().await {
+                    tracing::warn!(%error, "house was not kept");
+                }
+            }
+        }
+    }
+}
+
+async fn deliver_welcome(data: &DataDirectory, lmtp: std::net::SocketAddr) {
+    let Some(written_at) = data.pending_welcome() else { return };
+    let delivered = welcome::deliver(lmtp, &written_at).await.and_then(|()| data.forget_welcome());
+    if let Err(error) = delivered {
+        tracing::warn!(%error, "the welcome message was not delivered; the next start tries again");
+    }
+}
+
+fn networks(config: &Config, key: &str) -> Vec<IpNet> {
+    config.list(key).unwrap_or_default().iter().filter_map(|text| text.parse().ok()).collect()
+}
+
+fn policy(config: &Config, section: &str) -> Policy {
+    match config.text(&format!("{section}.proxy_protocol")) {
+        Some("required") => Policy::Required { trusted: networks(config, &format!("{section}.proxies")) },
+        _ => Policy::Off,
+    }
+}
+
+fn delivery_settings(config: &Config) -> lmtp::Settings {
+    lmtp::Settings {
+        hostname: config.text("delivery.hostname").unwrap_or("localhost").to_owned(),
+        message_bytes: config.size("delivery.message_bytes"),
+        recipients: config.size("delivery.recipients"),
+        connections: config.size("delivery.connections"),
+        connections_per_peer: config.size("delivery.connections_per_peer"),
+        trusted_relays: networks(config, "delivery.trusted_relays"),
+        idle_time: config.seconds("delivery.idle_seconds"),
+        transaction_time: config.seconds("delivery.transaction_seconds"),
+        session_time: config.seconds("delivery.session_seconds"),
+        delivery_time: config.seconds("delivery.delivery_seconds"),
+        bytes_in_flight: config.size("delivery.bytes_in_flight"),
+        bytes_wait: config.seconds("delivery.bytes_wait_seconds"),
+        bare_lf: match config.text("delivery.bare_lf") {
+            Some("keep") => lmtp::BareLf::Keep,
+            _ => lmtp::BareLf::Refuse,
+        },
+        bad_commands: config.size("delivery.bad_commands"),
+        drain_time: DRAIN_TIME,
+        ..lmtp::Settings::default()
+    }
+}
+
+fn api_settings(config: &Config) -> ApiSettings {
+    ApiSettings {
+        calls: config.size("rest.calls"),
+        time: config.seconds("rest.call_seconds"),
+        sign_ins: config.size("rest.sign_ins"),
+        failures_per_address: config.integer("rest.failures_per_address"),
+        failures_per_peer: config.integer("rest.failures_per_peer"),
+    }
+}
+
+fn serve_settings(config: &Config) -> ServeSettings {
+    ServeSettings {
+        proxy_protocol: policy(config, "rest"),
+        connections: config.size("rest.connections"),
+        header_time: config.seconds("rest.header_seconds"),
+        header_bytes: config.size("rest.header_bytes"),
+        drain_time: DRAIN_TIME,
+    }
+}
+
+fn worker_settings(config: &Config) -> workers::Settings {
+    let defaults = workers::Settings::default();
+    workers::Settings {
+        threads: config
+            .integer_if_set("workers.threads")
+            .map_or(defaults.threads, |_| config.size("workers.threads")),
+        batch: config.size("workers.batch"),
+        attempts: u32::try_from(config.integer("workers.attempts")).unwrap_or(u32::MAX),
+        nice: i32::try_from(config.integer("workers.nice")).unwrap_or(defaults.nice),
+        ..defaults
+    }
+}
