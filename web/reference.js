@@ -2,6 +2,7 @@
 // Draws the reference from /v1/openapi.json. All text goes in as text nodes, never as HTML.
 
 const METHODS = ["get", "post", "patch", "delete"];
+const GROUPS = ["Session", "Account", "Mailboxes", "Messages", "Threads", "Discussions", "Search", "Changes"];
 
 /** An element with attributes and children; strings become text. */
 function make(name, attributes, ...children) {
@@ -47,7 +48,6 @@ function limits(schema) {
   const said = [];
   if (!schema) return "";
   if (schema.minimum !== undefined && schema.maximum !== undefined) said.push(`${schema.minimum} to ${schema.maximum}`);
-  if (schema.default !== undefined) said.push(`${schema.default} unless given`);
   return said.length ? ` ${said.join(", ")}.` : "";
 }
 
@@ -129,7 +129,8 @@ function draw(description) {
   }
   const calls = document.getElementById("calls");
   const index = document.getElementById("index");
-  for (const [group, list] of groups) {
+  const rank = ([group]) => (GROUPS.includes(group) ? GROUPS.indexOf(group) : GROUPS.length);
+  for (const [group, list] of [...groups].sort((a, b) => rank(a) - rank(b))) {
     const section = make("section", null, make("h2", null, group));
     const links = make("ul");
     for (const [path, method, call] of list) {

@@ -71,7 +71,10 @@ pub(super) async fn import(
     let kept = account.keep(&Incoming::prepare(&raw, &internal.instance.settings.limits), arrival).await?;
     let body = json!({ "id": Id(kept.id.0), "isNew": kept.is_new });
     match kept.is_new {
-        true => Ok(created("", &body)),
+        true => {
+            let (account, id) = (Id(account.id().0).text(), Id(kept.id.0).text());
+            Ok(created(&format!("/admin/v1/accounts/{account}/messages/{id}/raw"), &body))
+        }
         false => Ok(answer(StatusCode::OK, &body)),
     }
 }
