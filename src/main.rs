@@ -24,6 +24,10 @@ use crate::arguments::{Arguments, Command, ConfigCommand};
 use crate::config::Config;
 use crate::failure::Failure;
 
+/// Delivery and indexing make many short-lived values on several threads; what they leave is given back to the system.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let ended = load(&arguments).and_then(|config| match &arguments.command {

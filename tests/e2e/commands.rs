@@ -1,0 +1,110 @@
+//! What an operator does on the command line.
+
+use std::io::Read as _;
+
+use crate::support::{Lmtp, PASSWORD, Signet, message, wait_for};
+
+#[test]
+fn domains_accounts_and_addresses_come_and_go() {
+    let signet = Signet::started();
+    signet.run(&["domain", "add", "Example.ORG"]);
+    assert!(signet.run(&["domain", "list"]).lines().any(|line| line == "example.org"));
+    let refused = signet.output_of(&["domain", "add", "example.org"], "");
+    assert_eq!(refused.status.code(), Some(1));
+
+    let id = signet.create_account("anna@example.org");
+    assert_eq!(id.len(), 32);
+    signet.run(&["address", "add", "info@example.org", "--account", "anna@example.org"]);
+    signet.run(&["address", "add", "@example.org", "--account", &id]);
+    let shown = signet.json(&["account", "show", &id]);
+    assert_eq!(shown["addresses"].as_array().unwrap().len(), 3, "{shown}");
+    let mut session = Lmtp::connect(signet.lmtp).unwrap();
+    for recipient in ["anna+tag@example.org", "info@example.org", "whoever@example.org"] {
+        assert_eq!(session.deliver(recipient, &message(recipient, "text")).unwrap(), 250);
+    }
+    assert_eq!(signet.client("anna@example.org", PASSWORD).messages().len(), 3);
+
+    signet.run(&["address", "remove", "@example.org"]);
+    assert_eq!(session.deliver("whoever@example.org", &message("late", "text")).unwrap(), 550);
+    assert!(!signet.output_of(&["domain", "remove", "example.org"], "").status.success());
+    signet.run(&["domain", "add", "other.example"]);
+    signet.run(&["domain", "remove", "other.example"]);
+}
+
+#[test]
+fn a_random_password_is_printed_once_and_a_locked_account_signs_in_no_more() {
+    let signet = Signet::started();
+    let made = signet.json(&["account", "create", "anna@localhost"]);
+    let password = made["password"].as_str().unwrap();
+    let client = signet.client("anna@localhost", password);
+    signet.run(&["account", "lock", "anna@localhost"]);
+    assert_eq!(client.call("GET", "/v1/account", None).status, 401);
+    signet.run(&["account", "unlock", "anna@localhost"]);
+    let changed = signet.json(&["account", "password", "anna@localhost"]);
+    assert_ne!(changed["password"], made["password"]);
+    signet.client("anna@localhost", changed["password"].as_str().unwrap());
+}
+
+#[test]
+fn what_an_import_brought_an_export_gives_back() {
+    let signet = Signet::started();
+    signet.create_account("anna@localhost");
+    let maildir = signet.home.path().join("Maildir");
+    for folder in ["cur", "new", "tmp", ".Lists/cur"] {
+        std::fs::create_dir_all(maildir.join(folder)).unwrap();
+    }
+    let first = message("first", "of the maildir, searchable by zanzibar");
+    std::fs::write(maildir.join("cur/1.x:2,FS"), &first).unwrap();
+    std::fs::write(maildir.join(".Lists/cur/2.x:2,"), message("second", "in a folder")).unwrap();
+    let mbox = signet.home.path().join("box");
+    let third = "Subject: third\n\nFrom the start\n";
+    std::fs::write(&mbox, "From a@b Fri Nov 20 08:00:00 2020\nSubject: third\n\n>From the start\n\n")
+        .unwrap();
+
+    let path = maildir.to_str().unwrap();
+    assert_eq!(signet.json(&["import", "anna@localhost", path])["imported"], 2);
+    assert_eq!(signet.json(&["import", "anna@localhost", path])["alreadyThere"], 2);
+    let path = mbox.to_str().unwrap();
+    assert_eq!(signet.json(&["import", "anna@localhost", path, "--mailbox", "archive"])["imported"], 1);
+
+    let client = signet.client("anna@localhost", PASSWORD);
+    let head = &client.messages()[0];
+    assert_eq!(
+        (&head["subject"], &head["keywords"]),
+        (&"first".into(), &serde_json::json!({"$flagged": true, "$seen": true}))
+    );
+    let archived = client.items("/v1/messages?mailbox=archive");
+    assert_eq!(archived[0]["receivedAt"], "2020-11-20T08:00:00Z");
+    assert_eq!(client.raw(archived[0]["id"].as_str().unwrap()), third.as_bytes());
+    let mailboxes = client.get("/v1/mailboxes");
+    assert!(
+        mailboxes["items"].as_array().unwrap().iter().any(|mailbox| mailbox["name"] == "Lists"),
+        "{mailboxes}"
+    );
+    wait_for("the index", || (client.found("zanzibar").len() == 1).then_some(()));
+
+    let file = signet.home.path().join("anna.zip");
+    assert_eq!(signet.json(&["export", "anna@localhost", file.to_str().unwrap()])["messages"], 3);
+    let mut zip = zip::ZipArchive::new(std::fs::File::open(&file).unwrap()).unwrap();
+    let mut read = |name: &str| {
+        let mut content = Vec::new();
+        zip.by_name(name).unwrap().read_to_end(&mut content).unwrap();
+        content
+    };
+    assert_eq!(read(&format!("messages/{}.eml", head["id"].as_str().unwrap())), first.as_bytes());
+    let described: serde_json::Value = serde_json::from_slice(&read("messages.json")).unwrap();
+    assert_eq!(described.as_array().unwrap().len(), 3);
+
+    // Another account has the same messages from the mbox.
+    std::fs::write(&mbox, read("messages.mbox")).unwrap();
+    signet.create_account("boris@localhost");
+    assert_eq!(signet.json(&["import", "boris@localhost", path])["imported"], 3);
+    let boris = signet.client("boris@localhost", PASSWORD);
+    let mut raw: Vec<Vec<u8>> =
+        boris.messages().iter().map(|head| boris.raw(head["id"].as_str().unwrap())).collect();
+    raw.sort();
+    let mut wanted = vec![first.into_bytes(), message("second", "in a folder").into_bytes(), third.into()];
+    wanted.sort();
+    assert!(raw == wanted);
+    assert_eq!(signet.json(&["check"])["ok"], true);
+}

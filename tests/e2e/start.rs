@@ -1,0 +1,173 @@
+//! The first start, later starts, and starts that are refused.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::support::{Lmtp, PASSWORD, Signet, message, wait_for};
+
+fn key_of(signet: &Signet) -> PathBuf {
+    let id = std::fs::read_to_string(signet.data.join("instance")).unwrap();
+    signet.home.path().join(format!("config/signet/{}.key", id.trim()))
+}
+
+fn refused(signet: &Signet, code: i32, words: &[&str]) {
+    let output = signet.start_and_end();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{said}");
+    for word in words {
+        assert!(said.contains(word), "{said:?} lacks {word:?}");
+    }
+}
+
+#[test]
+fn a_first_start_makes_key_account_and_welcome_message() {
+    let signet = Signet::started();
+    let output = signet.output();
+    let key = key_of(&signet);
+    assert!(output.contains(&*key.to_string_lossy()), "{output}");
+    assert!(output.contains("lost the mail"), "{output}");
+    assert_eq!(key.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(signet.data.metadata().unwrap().permissions().mode() & 0o777, 0o700);
+
+    let line = output.lines().find_map(|line| line.strip_prefix("Password: ")).unwrap();
+    let client = signet.client("demo@localhost", line.split_whitespace().next().unwrap());
+    let head = wait_for("the welcome message", || client.messages().pop());
+    assert_eq!(head["subject"], "Welcome to Signet");
+    let hits =
+        wait_for("the index", || Some(client.found("subject:welcome")).filter(|hits| !hits.is_empty()));
+    assert_eq!(hits[0]["id"], head["id"]);
+    assert!(!signet.log().contains("demo@"), "the log names nobody");
+}
+
+#[test]
+fn a_later_start_makes_nothing_new() {
+    let mut signet = Signet::started();
+    let id = signet.create_account("anna@localhost");
+    let (status, time) = signet.terminate();
+    assert!(status.success() && time < Duration::from_secs(10), "{status} after {time:?}");
+    let printed = signet.output();
+    signet.start();
+    assert_eq!(signet.output(), printed);
+    assert_eq!(signet.json(&["account", "show", "anna@localhost"])["accountId"], id.as_str());
+}
+
+#[test]
+fn a_second_process_on_the_same_directory_is_refused() {
+    let signet = Signet::started();
+    refused(&signet, 1, &["in use by another Signet process"]);
+    assert!(signet.json(&["check"])["ok"] == true, "the first goes on");
+}
+
+#[test]
+fn data_without_their_key_or_with_another_are_refused_and_get_no_new_one() {
+    let mut signet = Signet::started();
+    signet.kill();
+    let key = key_of(&signet);
+    let kept = std::fs::read(&key).unwrap();
+
+    std::fs::remove_file(&key).unwrap();
+    refused(&signet, 78, &["is missing", &key.to_string_lossy()]);
+    assert!(!key.exists());
+
+    std::fs::write(&key, format!("{}\n", "ab".repeat(32))).unwrap();
+    std::fs::set_permissions(&key, PermissionsExt::from_mode(0o600)).unwrap();
+    refused(&signet, 78, &["not that of these data"]);
+
+    std::fs::write(&key, &kept).unwrap();
+    std::fs::set_permissions(&key, PermissionsExt::from_mode(0o644)).unwrap();
+    refused(&signet, 78, &["0644"]);
+
+    std::fs::set_permissions(&key, PermissionsExt::from_mode(0o600)).unwrap();
+    std::fs::rename(signet.data.join("instance"), signet.data.join("elsewhere")).unwrap();
+    refused(&signet, 78, &["`instance`"]);
+
+    std::fs::rename(signet.data.join("elsewhere"), signet.data.join("instance")).unwrap();
+    signet.start();
+}
+
+#[test]
+fn a_first_start_killed_at_any_moment_is_finished_by_the_next() {
+    for milliseconds in [0, 5, 10, 20, 30, 40, 60, 80, 120] {
+        let mut signet = Signet::new();
+        let mut child = signet.command(&[]).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(milliseconds));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        signet.start();
+        assert!(signet.run(&["account", "list"]).contains("demo@localhost"));
+    }
+}
+
+#[test]
+fn a_master_key_from_a_variable_or_a_command_opens_the_data() {
+    let mut signet = Signet::new();
+    let key = "c0".repeat(32);
+    signet.variables = vec![("SIGNET_MASTER_KEY".into(), key.clone())];
+    signet.start();
+    signet.kill();
+    signet.variables = vec![("SIGNET_MASTER_KEY_COMMAND".into(), format!("echo {key}"))];
+    signet.start();
+    signet.kill();
+    signet.variables = vec![("SIGNET_MASTER_KEY".into(), "c1".repeat(32))];
+    refused(&signet, 78, &["not that of these data"]);
+}
+
+#[test]
+fn an_unknown_key_or_a_value_out_of_range_is_named() {
+    let mut signet = Signet::new();
+    let file = signet.home.path().join("signet.toml");
+    signet.variables = vec![("SIGNET_CONFIG".into(), file.display().to_string())];
+    std::fs::write(&file, "[workers]\nthread = 1\n").unwrap();
+    refused(&signet, 78, &["`workers.thread`", "signet.toml"]);
+    std::fs::write(&file, "[workers]\nthreads = 1000\n").unwrap();
+    refused(&signet, 78, &["`workers.threads`", "from 1 to 64"]);
+    assert!(!signet.data.exists());
+}
+
+#[test]
+fn the_configuration_is_shown_without_its_secrets() {
+    let mut signet = Signet::new();
+    let file = signet.home.path().join("signet.toml");
+    std::fs::write(&file, "master_key_command = ['keeper', 'hunter2']\n[workers]\nbatch = 7\n").unwrap();
+    signet.variables = vec![
+        ("SIGNET_CONFIG".into(), file.display().to_string()),
+        ("SIGNET_MASTER_KEY".into(), "c0".repeat(32)),
+    ];
+    let shown = signet.run(&["config", "show"]);
+    assert!(shown.contains("batch = 7") && shown.contains("[hidden]"), "{shown}");
+    let json = signet.json(&["config", "show"]);
+    assert_eq!(json["workers"]["batch"], 7);
+    for text in [shown, json.to_string()] {
+        assert!(!text.contains("hunter2") && !text.contains("c0c0"), "{text}");
+    }
+}
+
+#[test]
+fn a_stop_finishes_the_transaction_in_progress_and_takes_no_new_one() {
+    let mut signet = Signet::started();
+    signet.create_account("anna@localhost");
+    let mut session = Lmtp::connect(signet.lmtp).unwrap();
+    session.command("MAIL FROM:<>").unwrap();
+    session.command("RCPT TO:<anna@localhost>").unwrap();
+    assert_eq!(session.command("DATA").unwrap(), 354);
+    let text = message("in progress", "text");
+    let (first, rest) = text.split_at(40);
+    session.send(first).unwrap();
+    let delivering = std::thread::spawn({
+        let rest = rest.to_owned();
+        move || {
+            // So that the signal comes first.
+            std::thread::sleep(Duration::from_millis(500));
+            let kept = session.command(&format!("{rest}.")).unwrap();
+            (kept, session.command("MAIL FROM:<>").ok())
+        }
+    });
+    let (status, time) = signet.terminate();
+    assert!(status.success() && time < Duration::from_secs(10), "{status} after {time:?}");
+    let (kept, next) = delivering.join().unwrap();
+    assert_eq!(kept, 250);
+    assert!(matches!(next, None | Some(421)), "{next:?}");
+    signet.start();
+    assert_eq!(signet.client("anna@localhost", PASSWORD).messages().len(), 1);
+}
