@@ -99,26 +99,9 @@ pub async fn run(instance: &Arc<Instance>, repair: bool) -> Result<Report> {
         }
     }
     if repair && report.waiting > 0 {
-        requeue_waiting(instance).await?;
+        workers::requeue_forgotten(instance).await?;
     }
     Ok(report)
-}
-
-/// With an empty queue nobody will index what waits.
-async fn requeue_waiting(instance: &Arc<Instance>) -> Result<()> {
-    let depth = instance.backend.queue.depth().await?;
-    if depth.ready + depth.delayed + depth.leased > 0 {
-        return Ok(());
-    }
-    for id in instance.accounts().await? {
-        let waiting = rows(instance, Table::Unindexed, id.as_bytes().to_vec()).await?;
-        let jobs = waiting.iter().filter_map(|(clustering, _)| {
-            let at = ListPosition::from_clustering(clustering)?;
-            Some(Job::IndexMessage { account: id, message: MessageId(at.id) })
-        });
-        instance.backend.queue.publish(jobs.collect()).await?;
-    }
-    Ok(())
 }
 
 async fn rows(instance: &Instance, table: Table, partition: Vec<u8>) -> Result<Vec<Row>> {

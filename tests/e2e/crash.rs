@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::{Http, Lmtp, PASSWORD, Signet, message, wait_for};
+use crate::support::{Http, Lmtp, PASSWORD, Signet, message, wait_for, wait_seconds};
 
 const SESSIONS: usize = 8;
 const ACCOUNTS: usize = 3;
@@ -62,7 +62,7 @@ fn killed_at_random_times_under_eight_sessions_every_250_is_there_exactly_once()
         let sent = sent[account].lock().unwrap();
         let listed = check_lists(client, &sent, "at the end");
         assert_eq!(feeds[account].messages, listed, "the feed ends with the server's state");
-        wait_for("the index", || {
+        wait_seconds(240, "the index", || {
             client.get("/v1/search?q=crashword")["complete"].as_bool().filter(|&complete| complete)
         });
         let found: BTreeSet<String> = client.found("crashword").iter().map(id).collect();

@@ -8,6 +8,7 @@
 //! delivery and to reading.
 
 mod batch;
+mod forgotten;
 mod jobs;
 mod outcome;
 
@@ -20,6 +21,8 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::batch::Batch;
+
+pub use crate::forgotten::requeue_forgotten;
 
 /// What can be set for the workers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +63,8 @@ impl Default for Settings {
 
 /// How long an idle worker waits for a job before it looks whether it is to stop.
 const IDLE_WAIT: Duration = Duration::from_millis(500);
+/// How often messages are looked for that wait to be indexed and that no job names.
+const FORGOTTEN: Duration = Duration::from_secs(3600);
 /// How long a worker rests when the queue itself fails.
 const QUEUE_FAULT_REST: Duration = Duration::from_secs(1);
 
@@ -130,9 +135,11 @@ async fn run_leases(
     batch.settle().await;
 }
 
-/// Shows how far the oldest job is behind, in seconds.
+/// Shows how far the oldest job is behind, in seconds, and looks for what no job names when the queue is empty: after
+/// the start, and once in a while.
 async fn watch_lag(instance: Arc<Instance>, stop: CancellationToken) {
     let mut every = tokio::time::interval(Duration::from_secs(2));
+    let mut look_at = tokio::time::Instant::now();
     while stop.run_until_cancelled(every.tick()).await.is_some() {
         // A queue that fails is reported where jobs are leased.
         let Ok(depth) = instance.backend.queue.depth().await else { continue };
@@ -142,5 +149,11 @@ async fn watch_lag(instance: Arc<Instance>, stop: CancellationToken) {
         metrics::gauge!("signet_queue_jobs", "state" => "delayed").set(depth.delayed as f64);
         metrics::gauge!("signet_queue_jobs", "state" => "leased").set(depth.leased as f64);
         metrics::gauge!("signet_queue_jobs", "state" => "dead").set(depth.dead as f64);
+        if depth.ready + depth.delayed + depth.leased == 0 && tokio::time::Instant::now() >= look_at {
+            look_at = tokio::time::Instant::now() + FORGOTTEN;
+            if let Err(error) = requeue_forgotten(&instance).await {
+                tracing::warn!(%error, "messages without a job were not looked for");
+            }
+        }
     }
 }
