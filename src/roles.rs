@@ -258,6 +258,7 @@ fn worker_settings(config: &Config) -> workers::Settings {
             .integer_if_set("workers.threads")
             .map_or(defaults.threads, |_| config.size("workers.threads")),
         batch: config.size("workers.batch"),
+        yield_time: config.seconds("workers.yield_seconds"),
         attempts: u32::try_from(config.integer("workers.attempts")).unwrap_or(u32::MAX),
         nice: i32::try_from(config.integer("workers.nice")).unwrap_or(defaults.nice),
         ..defaults

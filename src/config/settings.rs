@@ -108,7 +108,8 @@ pub const SETTINGS: &[Setting] = &[
     setting("messages.terms", Kind::Integer(1, 10_000_000), Default::Integer(500_000)),
     // The workers. Without `threads`: one for each processor, at most 4.
     setting("workers.threads", Kind::Integer(1, 64), Default::None),
-    setting("workers.batch", Kind::Integer(1, 10_000), Default::Integer(128)),
+    setting("workers.batch", Kind::Integer(1, 10_000), Default::Integer(512)),
+    setting("workers.yield_seconds", Kind::Integer(0, 3600), Default::Integer(5)),
     setting("workers.attempts", Kind::Integer(1, 1_000_000), Default::Integer(100)),
     setting("workers.nice", Kind::Integer(0, 19), Default::Integer(10)),
     // The embedded backend's memory.

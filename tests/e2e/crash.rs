@@ -83,11 +83,60 @@ fn killed_at_random_times_under_eight_sessions_every_250_is_there_exactly_once()
     eprintln!("{rounds} rounds, {} messages sent: {report}", number.load(Ordering::Relaxed));
 }
 
+/// Needs a build with the feature `failpoints`: `cargo test --features failpoints --test e2e`.
+#[cfg(feature = "failpoints")]
+#[test]
+fn killed_at_every_named_step_every_250_is_there_exactly_once() {
+    let steps = [
+        "delivery.blob",
+        "delivery.links",
+        "delivery.rows",
+        "delivery.job",
+        "indexing.put",
+        "indexing.noted",
+    ];
+    let mut signet = Signet::started();
+    signet.create_account(&address(0));
+    let client = signet.client(&address(0), PASSWORD);
+    let sent: Vec<Arc<Mutex<Sent>>> = vec![Arc::default()];
+    let number = Arc::new(AtomicU64::new(0));
+    let is_indexed = |client: &Http| client.get("/v1/search?q=crashword")["complete"] == true;
+    for step in steps {
+        for count in [1, 2, 7] {
+            wait_seconds(60, "the index", || is_indexed(&client).then_some(()));
+            signet.kill();
+            signet.variables = vec![("SIGNET_STEP".into(), format!("{step}:{count}"))];
+            signet.start();
+            let sessions: Vec<_> = (0..SESSIONS)
+                .map(|_| {
+                    let (port, sent, number) = (signet.lmtp, sent.clone(), number.clone());
+                    std::thread::spawn(move || deliver_until_killed(port, &sent, &number))
+                })
+                .collect();
+            for session in sessions {
+                session.join().unwrap();
+            }
+            signet.kill();
+            signet.variables.clear();
+            signet.start();
+            check_lists(&client, &sent[0].lock().unwrap(), &format!("{step} {count}"));
+        }
+    }
+    wait_seconds(60, "the index", || is_indexed(&client).then_some(()));
+    let listed = check_lists(&client, &sent[0].lock().unwrap(), "at the end");
+    let found: BTreeSet<String> = client.found("crashword").iter().map(id).collect();
+    assert_eq!(found, listed);
+    let report = signet.output_of(&["check", "--json"], "");
+    let report: Value = serde_json::from_slice(&report.stdout).unwrap();
+    let drift: Vec<&String> = report["drift"].as_object().unwrap().keys().collect();
+    assert!(drift.is_empty() || drift == ["orphanBytes"], "{report}");
+}
+
 fn deliver_until_killed(port: u16, sent: &[Arc<Mutex<Sent>>], number: &AtomicU64) {
     let Ok(mut session) = Lmtp::connect(port) else { return };
     loop {
         let number = number.fetch_add(1, Ordering::Relaxed);
-        let account = usize::try_from(number).unwrap() % ACCOUNTS;
+        let account = usize::try_from(number).unwrap() % sent.len();
         let subject = format!("crash {number}");
         let text =
             format!("crashword {}", "and more of it ".repeat(usize::try_from(number * 7 % 400).unwrap()));

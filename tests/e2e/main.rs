@@ -1,5 +1,8 @@
 //! Stories of the program as it runs: the real binary on free ports of the loopback, in a directory of its own.
 
+// A broken promise ends the test that finds it.
+#![allow(clippy::unwrap_used)]
+
 mod backup;
 mod commands;
 mod crash;
