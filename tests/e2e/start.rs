@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::time::Duration;
 
 use crate::support::{Lmtp, PASSWORD, Signet, message, wait_for};
@@ -90,7 +91,7 @@ fn data_without_their_key_or_with_another_are_refused_and_get_no_new_one() {
 fn a_first_start_killed_at_any_moment_is_finished_by_the_next() {
     for milliseconds in [0, 5, 10, 20, 30, 40, 60, 80, 120] {
         let mut signet = Signet::new();
-        let mut child = signet.command(&[]).spawn().unwrap();
+        let mut child = signet.command(&[]).stdout(Stdio::null()).spawn().unwrap();
         std::thread::sleep(Duration::from_millis(milliseconds));
         child.kill().unwrap();
         child.wait().unwrap();
