@@ -76,6 +76,7 @@ impl Account {
     /// message, with the time of the first.
     pub async fn keep(&self, incoming: &Incoming<'_>, arrival: Arrival) -> Result<Kept> {
         let id = self.message_id(incoming.raw);
+        self.instance.note_keeping();
         // Two sessions that bring the same bytes at once: the second finds what the first has written.
         let lock = usize::from(id.0[0] ^ self.id.0[0]) % self.instance.deliveries.len();
         let _turn = self.instance.deliveries[lock].lock().await;

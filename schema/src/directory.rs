@@ -400,7 +400,8 @@ impl Instance {
         }
     }
 
-    /// Wraps every key under a new epoch and destroys the old one; returns the new epoch.
+    /// Replaces the master key (unless it is kept elsewhere than in a file), wraps every key under a new epoch and
+    /// destroys the old ones; returns the new epoch.
     pub async fn rotate_keys(&self) -> Result<u32> {
         self.keyring.rotate().await
     }

@@ -1,6 +1,8 @@
 //! What one running Signet shares, and the handle on one account.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use moka::sync::Cache;
 use seal::{AccountKeys, KeyFile};
@@ -38,8 +40,11 @@ pub struct Instance {
     /// What can be set.
     pub settings: Settings,
     pub(crate) keyring: Keyring,
+    started: Instant,
+    /// Microseconds after `started` at which a message was last being kept.
+    kept_at: AtomicU64,
     pub(crate) deliveries: Vec<Mutex<()>>,
-    pub(crate) used: Cache<AccountId, Arc<std::sync::atomic::AtomicU64>>,
+    pub(crate) used: Cache<AccountId, Arc<AtomicU64>>,
     pub(crate) totals: Cache<(AccountId, MailboxId), (Position, Totals)>,
     pub(crate) quotas: Cache<AccountId, Option<u64>>,
 }
@@ -62,6 +67,8 @@ impl Instance {
             clock,
             settings,
             keyring,
+            started: Instant::now(),
+            kept_at: AtomicU64::new(0),
             deliveries: (0..DELIVERY_LOCKS).map(|_| Mutex::new(())).collect(),
             used: Cache::new(100_000),
             totals: Cache::new(100_000),
@@ -78,6 +85,17 @@ impl Instance {
     pub async fn account(self: &Arc<Self>, id: AccountId) -> Result<Option<Account>> {
         let keys = self.keyring.account(id).await?;
         Ok(keys.map(|keys| Account { id, keys, instance: self.clone() }))
+    }
+
+    /// For how long no message has been kept: background work yields while this is short.
+    pub fn quiet_for(&self) -> Duration {
+        self.started.elapsed().saturating_sub(Duration::from_micros(self.kept_at.load(Ordering::Relaxed)))
+    }
+
+    /// Notes that a message is being kept.
+    pub(crate) fn note_keeping(&self) {
+        let micros = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.kept_at.store(micros, Ordering::Relaxed);
     }
 
     pub(crate) fn now(&self) -> Millis {

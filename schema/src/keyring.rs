@@ -102,17 +102,23 @@ impl Keyring {
     /// and the old epoch's key is destroyed. When it returns, no copy of the store opens the account any more.
     pub(crate) async fn destroy(&self, account: AccountId, rows: Vec<Write>) -> Result<u32> {
         let mut file = self.file.lock().await;
+        // First the new epoch: a crash after the delete is then finished by the next start, which sees two.
+        file.add_epoch().map_err(file_error)?;
         let mut writes = vec![Write::Delete(account_row(account))];
         writes.extend(rows);
         self.store.write(writes, Durability::Now).await?;
         self.open.invalidate(&account);
-        file.add_epoch().map_err(file_error)?;
         self.move_to_newest(&mut file).await
     }
 
-    /// Wraps every key anew under a new epoch and destroys the old one. What the keys seal stays as it is.
+    /// Replaces the master key, unless it is kept elsewhere than in a file, and wraps every key anew under a new epoch;
+    /// the old ones are destroyed. What the keys seal stays as it is.
     pub(crate) async fn rotate(&self) -> Result<u32> {
         let mut file = self.file.lock().await;
+        match file.rotate_master() {
+            Ok(()) | Err(seal::Error::MasterKeptElsewhere) => {}
+            Err(error) => return Err(file_error(error)),
+        }
         file.add_epoch().map_err(file_error)?;
         self.move_to_newest(&mut file).await
     }

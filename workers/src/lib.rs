@@ -11,6 +11,7 @@ mod batch;
 mod forgotten;
 mod jobs;
 mod outcome;
+mod quiet;
 
 use std::io;
 use std::sync::Arc;
@@ -41,6 +42,8 @@ pub struct Settings {
     pub longest_delay: Duration,
     /// How long a leased batch is held before another worker may take its jobs.
     pub lease_time: Duration,
+    /// How long jobs wait while messages come in, so that delivery has the machine to itself; zero = not at all.
+    pub yield_time: Duration,
     /// What is added to the threads' nice value, 0–19.
     pub nice: i32,
 }
@@ -50,12 +53,13 @@ impl Default for Settings {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             threads: cores.min(4),
-            batch: 128,
+            batch: 512,
             postings: 200_000,
             attempts: 100,
             first_delay: Duration::from_secs(1),
             longest_delay: Duration::from_secs(600),
             lease_time: Duration::from_secs(300),
+            yield_time: Duration::from_secs(5),
             nice: 10,
         }
     }
@@ -109,6 +113,7 @@ fn work(instance: Arc<Instance>, settings: Settings, stop: CancellationToken) ->
 
 async fn lease_and_run(instance: &Arc<Instance>, settings: &Settings, stop: &CancellationToken) {
     while !stop.is_cancelled() {
+        quiet::wait_for_quiet(instance, settings.yield_time, stop).await;
         let leasing = instance.backend.queue.lease(settings.batch, settings.lease_time, IDLE_WAIT);
         match leasing.await {
             Ok(leases) if leases.is_empty() => {}

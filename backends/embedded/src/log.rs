@@ -34,6 +34,9 @@ pub(crate) struct Stopped;
 #[error("the data directory is closed")]
 pub(crate) struct Closed;
 
+/// How long a sync waits for more callers while several sessions write: about as long as the sync itself takes.
+const GATHER: Duration = Duration::from_micros(150);
+
 /// Turns fjall's error into ours. All of them are transient: none is the message's fault, and a fault never bounces.
 pub(crate) fn failed(what: &'static str) -> impl FnOnce(fjall::Error) -> Error {
     move |source| Error::transient(what, source)
@@ -249,6 +252,7 @@ impl Log {
 
     /// Syncs for whoever waits, and after `within` for whatever was written, until [`Log::stop`].
     pub(crate) fn run(&self, within: Duration) {
+        let mut gather = false;
         loop {
             let mut waiting = lock(&self.waiting);
             let began = Instant::now();
@@ -258,6 +262,11 @@ impl Log {
                     break;
                 }
                 waiting = self.wake.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0;
+            }
+            if gather && !waiting.callers.is_empty() && !waiting.stop {
+                drop(waiting);
+                std::thread::sleep(GATHER);
+                waiting = lock(&self.waiting);
             }
             let callers = std::mem::take(&mut waiting.callers);
             let stop = waiting.stop && callers.is_empty();
@@ -272,6 +281,9 @@ impl Log {
             if stop {
                 return;
             }
+            // Callers that came during the sync show that several sessions are writing: waiting a little for the
+            // others to catch up makes one sync of many. A session alone never waits.
+            gather = !lock(&self.waiting).callers.is_empty();
         }
     }
 
