@@ -38,7 +38,8 @@ fn flags_stand_above_variables_and_variables_above_the_file() {
 
 #[test]
 fn an_error_names_the_key_and_where_it_stands() {
-    let cases: &[(&str, &[(&str, &str)], &[(&'static str, &str)], &[&str])] = &[
+    type Pairs = &'static [(&'static str, &'static str)];
+    let cases: &[(&str, Pairs, Pairs, &[&str])] = &[
         // Unknown, at the top, in a section, and a section of its own.
         ("datta = 'x'", &[], &[], &["signet.toml", "`datta`"]),
         ("[workers]\nthread = 1", &[], &[], &["signet.toml", "`workers.thread`"]),
