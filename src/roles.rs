@@ -132,7 +132,8 @@ pub async fn run(
 
     let early = tokio::select! {
         () = stop.cancelled() => None,
-        ended = roles.join_next() => ended,
+        // A role that has drained at once after the signal has not ended early.
+        ended = roles.join_next() => ended.filter(|_| !stop.is_cancelled()),
     };
     readiness.set(false);
     stop.cancel();

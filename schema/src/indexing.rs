@@ -26,9 +26,7 @@ impl Account {
         let Some(row) = self.message_row(id).await? else { return Ok(None) };
         let Some(raw) = self.raw(id).await? else { return Ok(None) };
         let terms = mail::parse(&raw, &self.instance.settings.limits).terms();
-        if let Some(language) = terms.language() {
-            self.note_language(language).await?;
-        }
+        self.count_language(terms.language()).await?;
         let words = terms.iter().filter(|term| term.form == Form::Word).count();
         Ok(Some(IndexedMessage {
             id,
@@ -90,18 +88,38 @@ impl Account {
         })
     }
 
-    async fn note_language(&self, language: mail::Language) -> Result<()> {
-        let key = RowKey::new(Table::Languages, *self.id.as_bytes(), [language as u8]);
-        if self.backend().store.get(std::slice::from_ref(&key)).await?[0].is_none() {
-            self.backend().store.write(vec![Write::Put(key, vec![])], Durability::Later).await?;
-        }
-        Ok(())
+    /// Counts a message and its language. Counts may be off by what is counted at the same time: they only tell which
+    /// languages an account uses at all.
+    async fn count_language(&self, language: Option<mail::Language>) -> Result<()> {
+        let codes = [Some(ALL_LANGUAGES), language.map(|language| language as u8)];
+        let keys = codes.into_iter().flatten();
+        let keys: Vec<_> =
+            keys.map(|code| RowKey::new(Table::Languages, *self.id.as_bytes(), [code])).collect();
+        let counts = self.backend().store.get(&keys).await?;
+        let writes = keys.into_iter().zip(counts).map(|(key, count)| {
+            let count = count.map_or(0, |count| read_count(&count)).saturating_add(1);
+            Write::Put(key, count.to_be_bytes().to_vec())
+        });
+        self.backend().store.write(writes.collect(), Durability::Later).await
     }
 
-    /// The languages that the account's messages use.
+    /// The languages that the account's messages use: those of at least one message in twenty. One that is rarer is as
+    /// likely a mistake, and its stems would find words that have nothing in common.
     pub async fn languages(&self) -> Result<Vec<mail::Language>> {
         let rows = self.instance.account_rows(Table::Languages, self.id).await?;
-        let is_used = |language: &mail::Language| rows.iter().any(|(code, _)| code == &[*language as u8]);
+        let count =
+            |code: u8| rows.iter().find(|(key, _)| key == &[code]).map_or(0, |(_, count)| read_count(count));
+        let is_used = |language: &mail::Language| {
+            let used = count(*language as u8);
+            used > 0 && u64::from(used) * 20 >= u64::from(count(ALL_LANGUAGES))
+        };
         Ok(mail::Language::ALL.into_iter().filter(is_used).collect())
     }
+}
+
+/// The code under which all messages are counted.
+const ALL_LANGUAGES: u8 = u8::MAX;
+
+fn read_count(value: &[u8]) -> u32 {
+    value.try_into().map_or(0, u32::from_be_bytes)
 }

@@ -84,7 +84,7 @@ tables! {
     Changes = 24 "changes",
     /// Partition: account. Clustering: receivedAt, message: what the index does not hold yet.
     Unindexed = 25 "unindexed",
-    /// Partition: account. Clustering: code of a language that its messages use.
+    /// Partition: account. Clustering: code of a language, or 255 for all. Value: how many messages use it.
     Languages = 26 "languages",
     /// Clustering: account. Value: when it was purged.
     Purges = 27 "purges",
