@@ -235,7 +235,11 @@ impl Account {
         at: ListPosition,
     ) -> Result<Vec<Write>> {
         let mut writes = Vec::new();
-        let newest = self.newest_of_thread(thread, 1).await?.pop().map(|newest| newest.at);
+        // The message that a thread is named after is its first: there is nothing older to look for.
+        let newest = match thread.0 == at.id {
+            true => None,
+            false => self.newest_of_thread(thread, 1).await?.pop().map(|newest| newest.at),
+        };
         if newest.is_none_or(|newest| newest < at.at) {
             writes.extend(newest.map(|newest| Write::Delete(self.thread_activity(thread, newest))));
             writes.push(Write::Put(self.thread_activity(thread, at.at), vec![]));
