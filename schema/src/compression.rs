@@ -12,8 +12,8 @@ const ZSTD: u8 = 1;
 /// With the shipped dictionary, number 1.
 const ZSTD_DICTIONARY: u8 = 2;
 
-/// Level 3: level 1 is hardly faster on messages of this size, level 9 takes five times as long for 4 % less.
-const LEVEL: i32 = 3;
+/// On messages of 8.7 KB, level 3 takes 1.4 times as long as level 1 for 2 % less.
+const LEVEL: i32 = 1;
 /// Messages larger than this gain nothing from a dictionary.
 const DICTIONARY_OCTETS: usize = 256 << 10;
 /// Made of synthetic messages only; see its README for how.

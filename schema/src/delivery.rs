@@ -110,6 +110,7 @@ impl Account {
             writes.push(Write::Delete(deletion));
         }
         self.backend().store.write(writes, Durability::Later).await?;
+        self.note_unindexed(ListPosition::new(received_at, id.0));
         step!("delivery.rows");
 
         let mut jobs = vec![Job::IndexMessage { account: self.id, message: id }];

@@ -1,8 +1,12 @@
 //! From a message to what the index sees of it, and how far the index has read.
 
+use std::ops::Bound;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use mail::terms::{Field, Form, Term};
 
 use crate::index::{IndexedMessage, Posting, Token};
+use crate::instance::Unindexed;
 use crate::{Account, Durability, ListPosition, MessageId, Millis, Result, RowKey, Scan, Table, Write};
 
 /// How far the index has read.
@@ -80,12 +84,37 @@ impl Account {
 
     /// How far the index has read.
     pub async fn index_progress(&self) -> Result<Progress> {
-        let first = Scan::all(Table::Unindexed, *self.id.as_bytes(), 1);
-        let first = self.backend().store.scan(&first).await?.pop();
-        Ok(match first.and_then(|(clustering, _)| ListPosition::from_clustering(&clustering)) {
+        let known = self.unindexed();
+        let (additions, first) = {
+            let known = known.lock().unwrap_or_else(PoisonError::into_inner);
+            (known.additions, known.first)
+        };
+        let mut scan = Scan::all(Table::Unindexed, *self.id.as_bytes(), 1);
+        if let Some(first) = first {
+            scan.lower = Bound::Included(first.clustering());
+        }
+        let row = self.backend().store.scan(&scan).await?.pop();
+        let found = row.and_then(|(clustering, _)| ListPosition::from_clustering(&clustering));
+        let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.additions == additions {
+            known.first = Some(found.unwrap_or(ListPosition { at: Millis::MAX, id: [u8::MAX; 16] }));
+        }
+        Ok(match found {
             Some(at) => Progress { indexed_through: at.at.saturating_sub(1), complete: false },
             None => Progress { indexed_through: self.instance.now(), complete: true },
         })
+    }
+
+    fn unindexed(&self) -> Arc<Mutex<Unindexed>> {
+        self.instance.unindexed.get_with(self.id, Arc::default)
+    }
+
+    /// Notes that the row of a message that waits to be indexed has been written.
+    pub(crate) fn note_unindexed(&self, at: ListPosition) {
+        let known = self.unindexed();
+        let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.additions += 1;
+        known.first = known.first.map(|first| first.min(at));
     }
 
     /// Counts a message and its language. Counts may be off by what is counted at the same time: they only tell which

@@ -9,7 +9,7 @@ use seal::{AccountKeys, KeyFile};
 use tokio::sync::Mutex;
 
 use crate::keyring::Keyring;
-use crate::{AccountId, Backend, Clock, MailboxId, Millis, Position, Result, Role, Totals};
+use crate::{AccountId, Backend, Clock, ListPosition, MailboxId, Millis, Position, Result, Role, Totals};
 
 /// What can be set for the whole instance.
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +47,17 @@ pub struct Instance {
     pub(crate) used: Cache<AccountId, Arc<AtomicU64>>,
     pub(crate) totals: Cache<(AccountId, MailboxId), (Position, Totals)>,
     pub(crate) quotas: Cache<AccountId, Option<u64>>,
+    pub(crate) unindexed: Cache<AccountId, Arc<std::sync::Mutex<Unindexed>>>,
+}
+
+/// Below which place no message of an account waits to be indexed: what was there has left marks of deletion in the
+/// store, which a look from the start would have to pass over.
+#[derive(Debug, Default)]
+pub(crate) struct Unindexed {
+    /// Counts additions, so that a look that one of them overtook is not believed.
+    pub additions: u64,
+    /// Nothing waits before it.
+    pub first: Option<ListPosition>,
 }
 
 impl Instance {
@@ -73,6 +84,7 @@ impl Instance {
             used: Cache::new(100_000),
             totals: Cache::new(100_000),
             quotas: Cache::new(100_000),
+            unindexed: Cache::new(100_000),
         }))
     }
 

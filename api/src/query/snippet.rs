@@ -16,6 +16,8 @@ const LOOKED_AT: usize = 64 << 10;
 const LENGTH: usize = 200;
 /// Characters before the first match.
 const BEFORE: usize = 50;
+/// Octets after the first match that can be in a snippet: a character has at most four.
+const REACH: usize = 4 * LENGTH;
 /// Matches marked in one text.
 const MARKS: usize = 50;
 
@@ -34,8 +36,11 @@ struct Words {
     exact: HashSet<String>,
     stems: HashSet<String>,
     prefixes: Vec<String>,
-    /// The first letters of all of them, if they are ASCII: most words of a text can be passed over by theirs.
-    initials: u128,
+    /// The first two letters of all of them, if they are ASCII: most words of a text can be passed over by theirs. A
+    /// stem begins as its words do.
+    starts: HashSet<[u8; 2]>,
+    /// Whether one of them is a single letter, so that nothing can be passed over.
+    short: bool,
 }
 
 /// The words that a query looks for in subjects and bodies.
@@ -94,8 +99,9 @@ impl Words {
             }
         }
         for word in self.exact.iter().chain(&self.stems).chain(&self.prefixes) {
-            if let Some(&initial) = word.as_bytes().first().filter(|initial| initial.is_ascii()) {
-                self.initials |= 1 << initial;
+            match word.as_bytes().first_chunk::<2>() {
+                Some(start) => _ = self.starts.insert(*start),
+                None => self.short = true,
             }
         }
     }
@@ -106,8 +112,9 @@ impl Words {
 
     /// Whether a word of a text is one of these.
     fn has(&self, word: &str, languages: &[Language]) -> bool {
-        let initial = word.as_bytes().first().map_or(0, u8::to_ascii_lowercase);
-        if word.is_ascii() && self.initials >> initial & 1 == 0 {
+        let start =
+            word.as_bytes().first_chunk::<2>().map(|start| start.map(|octet| octet.to_ascii_lowercase()));
+        if word.is_ascii() && !self.short && start.is_none_or(|start| !self.starts.contains(&start)) {
             return false;
         }
         query_words(word, languages).iter().flat_map(|slot| &slot.alternatives).any(|(form, text)| match form
@@ -120,14 +127,17 @@ impl Words {
         })
     }
 
-    /// Where a text has them, in octets.
-    fn find(&self, text: &str, languages: &[Language]) -> Vec<Range<usize>> {
+    /// Where a text has them, in octets; `reach` octets after the first the rest is not looked at.
+    fn find(&self, text: &str, reach: usize, languages: &[Language]) -> Vec<Range<usize>> {
         let mut found = Vec::new();
         if self.is_empty() {
             return found;
         }
         let mut start = None;
         for (at, c) in text.char_indices().chain([(text.len(), ' ')]) {
+            if found.first().is_some_and(|first: &Range<usize>| at > first.start.saturating_add(reach)) {
+                break;
+            }
             match (start, c.is_alphanumeric() || is_mark(c)) {
                 (None, true) => start = Some(at),
                 (Some(from), false) => {
@@ -154,8 +164,8 @@ fn is_mark(c: char) -> bool {
 /// The snippet that subject and preview give.
 pub(crate) fn in_head(wanted: &Wanted, subject: &str, preview: &str) -> Snippet {
     Snippet {
-        subject: mark_whole(subject, &wanted.subject.find(subject, &wanted.languages)),
-        preview: mark_piece(preview, &wanted.body.find(preview, &wanted.languages)),
+        subject: mark_whole(subject, &wanted.subject.find(subject, usize::MAX, &wanted.languages)),
+        preview: mark_piece(preview, &wanted.body.find(preview, REACH, &wanted.languages)),
     }
 }
 
@@ -166,7 +176,7 @@ pub(crate) fn in_body(wanted: &Wanted, text: &str) -> Option<String> {
         end -= 1;
     }
     let text = &text[..end];
-    mark_piece(text, &wanted.body.find(text, &wanted.languages))
+    mark_piece(text, &wanted.body.find(text, REACH, &wanted.languages))
 }
 
 fn mark_whole(text: &str, found: &[Range<usize>]) -> Option<String> {
