@@ -1,11 +1,10 @@
 //! Domains, accounts and addresses: whose mail is whose.
 
-use std::sync::Arc;
-
 use serde::{Deserialize, Serialize};
 
 use crate::address::{MailAddress, parse_domain};
 use crate::mailbox::MailboxRow;
+use crate::password::hash_password;
 use crate::{
     AccountId, Durability, Error, Instance, Job, Millis, Result, Role, RowKey, Scan, Table, Write, uuid_v8,
     value,
@@ -13,11 +12,6 @@ use crate::{
 
 /// Rows read at once where all are wanted.
 const PAGE: usize = 1_000;
-/// The fewest characters of a password.
-const PASSWORD_CHARACTERS: usize = 8;
-/// The most octets of a password.
-const PASSWORD_OCTETS: usize = 1_024;
-
 /// A domain that we host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Domain {
@@ -73,25 +67,6 @@ pub struct Purged {
 
 fn account_row(id: AccountId) -> RowKey {
     RowKey::new(Table::Accounts, [], *id.as_bytes())
-}
-
-fn check_password(password: &str) -> Result<()> {
-    if password.chars().count() < PASSWORD_CHARACTERS {
-        return Err(Error::Refused { what: "a password has at least 8 characters" });
-    }
-    if password.len() > PASSWORD_OCTETS {
-        return Err(Error::Refused { what: "a password has at most 1024 octets" });
-    }
-    Ok(())
-}
-
-async fn hash_password(password: &str) -> Result<String> {
-    check_password(password)?;
-    let password = seal::Secret::new(password.to_owned());
-    tokio::task::spawn_blocking(move || seal::password::hash(password.expose()))
-        .await
-        .map_err(|error| Error::transient("hashing a password was cut short", error))?
-        .map_err(|error| Error::permanent("the password could not be hashed", error))
 }
 
 impl Instance {
@@ -427,37 +402,5 @@ impl Instance {
                 return Ok(all);
             }
         }
-    }
-}
-
-/// What an account holds, against its quota.
-impl Instance {
-    pub(crate) async fn is_over_quota(&self, id: AccountId) -> Result<bool> {
-        let quota = match self.quotas.get(&id) {
-            Some(quota) => quota,
-            None => {
-                let quota = self.account_row(id).await?.and_then(|row| row.quota);
-                self.quotas.insert(id, quota);
-                quota
-            }
-        };
-        match quota {
-            Some(quota) => Ok(self.used(id).await?.load(std::sync::atomic::Ordering::Relaxed) >= quota),
-            None => Ok(false),
-        }
-    }
-
-    /// Octets that the account holds: folded from its rows once, then counted along.
-    pub(crate) async fn used(&self, id: AccountId) -> Result<Arc<std::sync::atomic::AtomicU64>> {
-        if let Some(used) = self.used.get(&id) {
-            return Ok(used);
-        }
-        let mut used = 0;
-        for (_, entry) in self.account_rows(Table::MessagesByAccount, id).await? {
-            used += crate::entry::Entry::from_bytes(&entry).size;
-        }
-        let used = Arc::new(std::sync::atomic::AtomicU64::new(used));
-        self.used.insert(id, used.clone());
-        Ok(used)
     }
 }
