@@ -12,7 +12,7 @@ mod query;
 
 use std::collections::HashMap;
 
-use rust_stemmers::Stemmer;
+use foldhash::fast::RandomState;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -140,8 +140,7 @@ struct Known {
 struct Collector<'a> {
     terms: Terms,
     max: usize,
-    stemmer: Option<Stemmer>,
-    known: HashMap<String, Known>,
+    known: HashMap<String, Known, RandomState>,
     /// Words of the field at hand that get prefixes.
     prefixed: Vec<Piece>,
     limits: &'a Limits,
@@ -158,8 +157,7 @@ impl<'a> Collector<'a> {
         Self {
             terms,
             max: limits.terms,
-            stemmer: language.map(|l| l.stemmer()),
-            known: HashMap::with_capacity(words / 2 + 64),
+            known: HashMap::with_capacity_and_hasher(words / 2 + 64, RandomState::default()),
             prefixed: Vec::new(),
             limits,
         }
@@ -184,8 +182,8 @@ impl<'a> Collector<'a> {
             return Some(*known);
         }
         let folded = self.intern(token.folded)?;
-        let stem = match (&self.stemmer, token.kind) {
-            (Some(stemmer), Kind::Word) => language::stem(stemmer, token.lower),
+        let stem = match (self.terms.language, token.kind) {
+            (Some(language), Kind::Word) => language::stem(language, token.lower),
             _ => None,
         };
         let stem = stem.filter(|s| s != token.folded).and_then(|s| self.intern(&s));

@@ -36,11 +36,35 @@ struct Words {
     exact: HashSet<String>,
     stems: HashSet<String>,
     prefixes: Vec<String>,
-    /// The first two letters of all of them, if they are ASCII: most words of a text can be passed over by theirs. A
-    /// stem begins as its words do.
-    starts: HashSet<[u8; 2]>,
-    /// Whether one of them is a single letter, so that nothing can be passed over.
-    short: bool,
+    starts: Starts,
+}
+
+/// How words begin: most words of a text can be passed over by their first two letters. A stem begins as its words do.
+#[derive(Debug, Default)]
+struct Starts {
+    /// A bit for each first letter and, in it, each second one, by the low five bits of an ASCII letter, in which both
+    /// cases are one. Others share the bits, so that a few words are looked at in vain.
+    pairs: [u32; 32],
+    /// Whether a word is too short to be told by its start, so that nothing can be passed over.
+    any: bool,
+}
+
+impl Starts {
+    fn add(&mut self, word: &str) {
+        match word.as_bytes() {
+            [first, second, ..] => self.pairs[usize::from(first & 31)] |= 1 << (second & 31),
+            _ => self.any = true,
+        }
+    }
+
+    /// Whether one of the words could begin as this one, which is ASCII.
+    fn admit(&self, word: &[u8]) -> bool {
+        self.any
+            || match word {
+                [first, second, ..] => self.pairs[usize::from(first & 31)] >> (second & 31) & 1 == 1,
+                _ => false,
+            }
+    }
 }
 
 /// The words that a query looks for in subjects and bodies.
@@ -99,10 +123,7 @@ impl Words {
             }
         }
         for word in self.exact.iter().chain(&self.stems).chain(&self.prefixes) {
-            match word.as_bytes().first_chunk::<2>() {
-                Some(start) => _ = self.starts.insert(*start),
-                None => self.short = true,
-            }
+            self.starts.add(word);
         }
     }
 
@@ -112,11 +133,6 @@ impl Words {
 
     /// Whether a word of a text is one of these.
     fn has(&self, word: &str, languages: &[Language]) -> bool {
-        let start =
-            word.as_bytes().first_chunk::<2>().map(|start| start.map(|octet| octet.to_ascii_lowercase()));
-        if word.is_ascii() && !self.short && start.is_none_or(|start| !self.starts.contains(&start)) {
-            return false;
-        }
         query_words(word, languages).iter().flat_map(|slot| &slot.alternatives).any(|(form, text)| match form
         {
             TermForm::Stem => self.stems.contains(text),
@@ -133,27 +149,41 @@ impl Words {
         if self.is_empty() {
             return found;
         }
-        let mut start = None;
-        for (at, c) in text.char_indices().chain([(text.len(), ' ')]) {
-            if found.first().is_some_and(|first: &Range<usize>| at > first.start.saturating_add(reach)) {
+        let mut from = 0;
+        while let Some(word) = next_word(text, from) {
+            from = word.end;
+            if found
+                .first()
+                .is_some_and(|first: &Range<usize>| word.start > first.start.saturating_add(reach))
+            {
                 break;
             }
-            match (start, c.is_alphanumeric() || is_mark(c)) {
-                (None, true) => start = Some(at),
-                (Some(from), false) => {
-                    start = None;
-                    if self.has(&text[from..at], languages) {
-                        found.push(from..at);
-                        if found.len() == MARKS {
-                            break;
-                        }
-                    }
+            let each = &text[word.clone()];
+            if (!each.is_ascii() || self.starts.admit(each.as_bytes())) && self.has(each, languages) {
+                found.push(word);
+                if found.len() == MARKS {
+                    break;
                 }
-                _ => {}
             }
         }
         found
     }
+}
+
+/// Where the first word after `from` stands.
+fn next_word(text: &str, from: usize) -> Option<Range<usize>> {
+    let octets = text.as_bytes();
+    let is_blank = |octet: &u8| octet.is_ascii() && !octet.is_ascii_alphanumeric();
+    let start = from + octets[from..].iter().position(|octet| !is_blank(octet))?;
+    let ascii = octets[start..].iter().take_while(|octet| octet.is_ascii_alphanumeric()).count();
+    let end = start + ascii;
+    if ascii > 0 && octets.get(end).is_none_or(is_blank) {
+        return Some(start..end);
+    }
+    let is_part = |c: char| c.is_alphanumeric() || is_mark(c);
+    let start = start + text[start..].find(is_part)?;
+    let length = text[start..].find(|c| !is_part(c)).unwrap_or(text.len() - start);
+    Some(start..start + length)
 }
 
 /// A mark that is put on the letter before it.
@@ -261,7 +291,35 @@ mod tests {
         assert!(piece.starts_with("hay"));
     }
 
+    #[test]
+    fn words_are_told_apart_as_their_characters_say() {
+        let words = |text: &'static str| {
+            let mut from = 0;
+            std::iter::from_fn(|| {
+                let word = next_word(text, from)?;
+                from = word.end;
+                Some(&text[word])
+            })
+            .collect::<Vec<_>>()
+        };
+        assert_eq!(words(""), [""; 0]);
+        assert_eq!(words(" -- \u{2014} "), [""; 0]);
+        assert_eq!(words("a1 b_c"), ["a1", "b", "c"]);
+        assert_eq!(words("cafe\u{301}s"), ["cafe\u{301}s"]);
+        assert_eq!(words("«na\u{ef}ve» end"), ["na\u{ef}ve", "end"]);
+        // What follows a word of ASCII without a blank may be a letter of it, or not.
+        assert_eq!(words("don\u{2019}t"), ["don", "t"]);
+    }
+
     proptest! {
+        #[test]
+        fn a_word_is_found_wherever_it_stands(before in ".{0,40}", after in ".{0,40}") {
+            let wanted = Wanted::new(&parse("\"needle\"").unwrap(), &[]);
+            let text = format!("{before} nEedle {after}");
+            let piece = in_body(&wanted, &text);
+            prop_assert!(piece.is_some_and(|piece| piece.contains("<mark>")));
+        }
+
         #[test]
         fn no_text_brings_its_own_markup(text: String) {
             let wanted = Wanted::new(&parse("a OR b OR c*").unwrap(), &[]);

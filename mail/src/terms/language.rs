@@ -1,7 +1,8 @@
 //! Languages that words are stemmed in, and how one is recognised.
 
-use std::{collections::HashMap, sync::LazyLock};
+use std::{cell::RefCell, collections::HashMap, sync::LazyLock};
 
+use foldhash::fast::RandomState;
 use rust_stemmers::{Algorithm, Stemmer};
 use serde::{Deserialize, Serialize};
 use whatlang::{Detector, Lang};
@@ -12,6 +13,11 @@ use super::fold;
 const SAMPLE: usize = 1_000;
 /// Shorter words are not stemmed.
 const STEMMED: usize = 3;
+/// Words whose stems a thread remembers, in each language: a message's words are mostly those of the ones before it, and
+/// finding a stem costs more than all else that is done to a word.
+const REMEMBERED: usize = 16_384;
+/// Octets of a word that is remembered.
+const REMEMBERED_LENGTH: usize = 24;
 
 /// A language that words are stemmed in. The numbers are stored: never change one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -109,7 +115,7 @@ impl Language {
         TABLE.iter().find(|(_, c, _, _)| *c == code).map(|(language, _, _, _)| *language)
     }
 
-    pub(crate) fn stemmer(self) -> Stemmer {
+    fn stemmer(self) -> Stemmer {
         let (_, _, algorithm, _) = &TABLE[self as usize];
         Stemmer::create(match algorithm {
             Algorithm::Arabic => Algorithm::Arabic,
@@ -201,11 +207,39 @@ fn by_trigrams(sample: &str) -> Option<Language> {
     TABLE.iter().find(|(_, _, _, lang)| *lang == info.lang()).map(|(language, _, _, _)| *language)
 }
 
+/// Finds stems in one language, and remembers some.
+struct Stems {
+    stemmer: Stemmer,
+    known: HashMap<Box<str>, Option<Box<str>>, RandomState>,
+}
+
+thread_local! {
+    static STEMS: RefCell<[Option<Stems>; Language::ALL.len()]> = const { RefCell::new([const { None }; Language::ALL.len()]) };
+}
+
 /// The folded stem of a lower-cased word; `None` where stems make no sense.
-pub(crate) fn stem(stemmer: &Stemmer, lower: &str) -> Option<String> {
+pub(crate) fn stem(language: Language, lower: &str) -> Option<String> {
     if lower.len() < STEMMED || lower.bytes().any(|b| b.is_ascii_digit()) {
         return None;
     }
+    STEMS.with_borrow_mut(|stems| {
+        let stems = stems[language as usize]
+            .get_or_insert_with(|| Stems { stemmer: language.stemmer(), known: HashMap::default() });
+        if let Some(known) = stems.known.get(lower) {
+            return known.as_deref().map(str::to_owned);
+        }
+        let found = folded_stem(&stems.stemmer, lower);
+        if lower.len() <= REMEMBERED_LENGTH {
+            if stems.known.len() == REMEMBERED {
+                stems.known.clear();
+            }
+            stems.known.insert(lower.into(), found.as_deref().map(Box::from));
+        }
+        found
+    })
+}
+
+fn folded_stem(stemmer: &Stemmer, lower: &str) -> Option<String> {
     let stem = stemmer.stem(lower);
     let mut folded = String::with_capacity(stem.len());
     fold(&stem, &mut folded);
@@ -223,6 +257,23 @@ mod tests {
             assert_eq!(*language as usize, i);
             assert_eq!(Language::from_code(language.code()), Some(*language));
         }
+    }
+
+    #[test]
+    fn a_stem_remembered_is_the_stem_found() {
+        let words: Vec<String> = (0..REMEMBERED + 100)
+            .map(|number| {
+                let letter = |place: u32| char::from(b'a' + (number / 26usize.pow(place) % 26) as u8);
+                format!("{}{}{}{}ings", letter(0), letter(1), letter(2), letter(3))
+            })
+            .collect();
+        let stemmer = Language::English.stemmer();
+        for _ in 0..2 {
+            for word in &words {
+                assert_eq!(stem(Language::English, word), folded_stem(&stemmer, word), "{word}");
+            }
+        }
+        assert_ne!(stem(Language::English, "meetings"), stem(Language::German, "meetings"));
     }
 
     #[test]

@@ -15,7 +15,6 @@ pub struct Slot {
 
 /// The words of a query, in sequence. A word that analyses to several slots (`foo-bar`) is a phrase.
 pub fn query_words(text: &str, languages: &[Language]) -> Vec<Slot> {
-    let stemmers: Vec<_> = languages.iter().map(|l| l.stemmer()).collect();
     let mut slots = Vec::new();
     analyse(text, |token| {
         if token.kind == Kind::Single {
@@ -23,7 +22,7 @@ pub fn query_words(text: &str, languages: &[Language]) -> Vec<Slot> {
         }
         let mut alternatives = vec![(Form::Word, token.folded.to_string())];
         if token.kind == Kind::Word {
-            for stem in stemmers.iter().filter_map(|s| language::stem(s, token.lower)) {
+            for stem in languages.iter().filter_map(|&language| language::stem(language, token.lower)) {
                 // A message has no stem where the word is its own stem.
                 for alternative in [(Form::Stem, stem.clone()), (Form::Word, stem)] {
                     if !alternatives.contains(&alternative) {
