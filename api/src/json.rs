@@ -123,41 +123,41 @@ fn set_schema(description: &str) -> RefOr<Schema> {
 
 /// Mailboxes as `{id: true}`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MailboxIds(pub BTreeSet<MailboxId>);
+pub struct MailboxIds<'a>(pub &'a BTreeSet<MailboxId>);
 
-impl Serialize for MailboxIds {
+impl Serialize for MailboxIds<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(self.0.len()))?;
-        for id in &self.0 {
+        for id in self.0 {
             map.serialize_entry(&Id(id.0), &true)?;
         }
         map.end()
     }
 }
 
-impl PartialSchema for MailboxIds {
+impl PartialSchema for MailboxIds<'_> {
     fn schema() -> RefOr<Schema> {
         set_schema("The mailboxes a message is in: `{id: true}`.")
     }
 }
 
-impl ToSchema for MailboxIds {}
+impl ToSchema for MailboxIds<'_> {}
 
 /// Keywords as `{name: true}`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Keywords(pub BTreeSet<String>);
+pub struct Keywords<'a>(pub &'a BTreeSet<String>);
 
-impl Serialize for Keywords {
+impl Serialize for Keywords<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(self.0.len()))?;
-        for name in &self.0 {
+        for name in self.0 {
             map.serialize_entry(name, &true)?;
         }
         map.end()
     }
 }
 
-impl PartialSchema for Keywords {
+impl PartialSchema for Keywords<'_> {
     fn schema() -> RefOr<Schema> {
         set_schema(
             "The keywords of a message: `{name: true}`, such as `$seen`, `$flagged`, `$answered`, `$draft`.",
@@ -165,7 +165,7 @@ impl PartialSchema for Keywords {
     }
 }
 
-impl ToSchema for Keywords {}
+impl ToSchema for Keywords<'_> {}
 
 /// An answer with a JSON body.
 pub(crate) fn json<T: Serialize>(status: StatusCode, value: &T) -> Response {

@@ -9,6 +9,7 @@ use seal::{AccountKeys, KeyFile};
 use tokio::sync::Mutex;
 
 use crate::keyring::Keyring;
+use crate::opened::Opened;
 use crate::{AccountId, Backend, Clock, ListPosition, MailboxId, Millis, Position, Result, Role, Totals};
 
 /// What can be set for the whole instance.
@@ -47,6 +48,7 @@ pub struct Instance {
     pub(crate) used: Cache<AccountId, Arc<AtomicU64>>,
     pub(crate) totals: Cache<(AccountId, MailboxId), (Position, Totals)>,
     pub(crate) quotas: Cache<AccountId, Option<u64>>,
+    pub(crate) opened: Opened,
     pub(crate) unindexed: Cache<AccountId, Arc<std::sync::Mutex<Unindexed>>>,
 }
 
@@ -84,6 +86,7 @@ impl Instance {
             used: Cache::new(100_000),
             totals: Cache::new(100_000),
             quotas: Cache::new(100_000),
+            opened: Opened::new(),
             unindexed: Cache::new(100_000),
         }))
     }

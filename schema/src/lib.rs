@@ -28,6 +28,7 @@ mod mailbox;
 mod mailboxes;
 mod message;
 mod messages;
+mod opened;
 mod password;
 mod queue;
 mod quota;

@@ -1,6 +1,7 @@
 //! What is kept of a message beside its bytes.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -63,7 +64,7 @@ pub struct Message {
     /// The thread it belongs to now.
     pub thread: ThreadId,
     /// What never changes.
-    pub row: MessageRow,
+    pub row: Arc<MessageRow>,
     /// What a client changes.
     pub state: State,
 }

@@ -131,14 +131,18 @@ impl Account {
         let keys: Vec<_> = rows.chain(states).collect();
         let mut values = self.backend().store.get(&keys).await?;
         let states = values.split_off(ids.len());
+        let untouched = State::initial(self.role_mailbox(Role::Inbox));
         let mut messages = Vec::with_capacity(ids.len());
         for (index, (row, state)) in values.into_iter().zip(states).enumerate() {
             let Some(row) = row else {
                 messages.push(None);
                 continue;
             };
-            let row: MessageRow = value::open(&self.keys, &keys[index], &row)?;
-            let state = self.open_state(&keys[ids.len() + index], state.as_deref())?;
+            let row = self.open_row(ids[index], &keys[index], &row)?;
+            let state = match state {
+                Some(sealed) => value::open(&self.keys, &keys[ids.len() + index], &sealed)?,
+                None => untouched.clone(),
+            };
             messages.push(Some(Message { id: ids[index], thread: row.thread, row, state }));
         }
         let threads: Vec<_> = messages.iter().flatten().map(|message| message.thread).collect();
@@ -148,6 +152,7 @@ impl Account {
         Ok(messages)
     }
 
+    /// For what looks at a message once.
     pub(crate) async fn message_row(&self, id: MessageId) -> Result<Option<MessageRow>> {
         let key = RowKey::of_message(Table::Messages, self.id, id);
         let sealed = self.backend().store.get(std::slice::from_ref(&key)).await?.pop().flatten();

@@ -1,6 +1,7 @@
 //! Changing what a client changes: mailboxes and keywords, and deleting.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::entry::Entry;
@@ -91,7 +92,7 @@ impl Account {
     }
 
     async fn as_message(&self, id: MessageId, row: MessageRow, state: State) -> Result<Message> {
-        Ok(Message { id, thread: self.root(row.thread).await?, row, state })
+        Ok(Message { id, thread: self.root(row.thread).await?, row: Arc::new(row), state })
     }
 
     /// The list rows that differ between the state as it stands and the one to come.

@@ -124,8 +124,8 @@ pub(super) async fn list(
             "id": Id(message.id.0),
             "receivedAt": Time(message.row.received_at),
             "size": message.row.size,
-            "mailboxIds": MailboxIds(message.state.mailboxes),
-            "keywords": Keywords(message.state.keywords),
+            "mailboxIds": MailboxIds(&message.state.mailboxes),
+            "keywords": Keywords(&message.state.keywords),
             "returnPath": message.row.envelope.sender,
         })
     });

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use schema::index::{Hit, Hits, Query, Sort};
-use schema::{Account, Mailbox, MailboxId, MessageId, Millis, Role, SearchIndex};
+use schema::{Account, Mailbox, MailboxId, Message, MessageId, Millis, Role, SearchIndex};
 use serde::{Deserialize, Serialize};
+use tokio_util::task::AbortOnDropHandle;
 use utoipa::{IntoParams, ToSchema};
 use validator::Validate;
 
@@ -20,6 +21,8 @@ use crate::valid::{Body, NoParameters, Parameters};
 const EXACT: u64 = 10_000;
 /// Hits that are held against the store for one total, at most.
 const CANDIDATES: usize = 50_000;
+/// Hits whose snippets are found one after the other.
+const AT_A_TIME: usize = 10;
 /// Hits that are held against the store at once.
 const STEP: usize = 500;
 
@@ -138,11 +141,8 @@ async fn search(given: SearchParameters, account: &Account) -> Answer {
     let page = Search { account, plan, order }.page(from, limit).await?;
     let ids: Vec<MessageId> = page.hits.iter().map(|hit| hit.id).collect();
     let wanted = Arc::new(Wanted::new(&node, &languages));
-    let mut items = Vec::with_capacity(ids.len());
-    for message in account.messages(&ids).await?.into_iter().flatten() {
-        let snippet = find_snippet(account, &wanted, &message).await?;
-        items.push(Found { head: Head::new(message), snippet });
-    }
+    let messages: Vec<_> = account.messages(&ids).await?.into_iter().flatten().collect();
+    let items = with_snippets(account, &wanted, messages).await?;
     Ok(ok(&SearchResult {
         items,
         next_cursor: page.next.map(|place| listing.seal(&place.to_bytes())),
@@ -182,8 +182,32 @@ fn find_mailbox(mailboxes: &[Mailbox], account: &Account, text: &str) -> Option<
     by_id.or_else(by_name).or_else(in_any_case).map(|mailbox| mailbox.id)
 }
 
+/// Adds to each message where it matches. Bodies have to be opened for that, so it is done some at a time on whatever
+/// threads are free.
+async fn with_snippets(account: &Account, wanted: &Arc<Wanted>, messages: Vec<Message>) -> Answer<Vec<Found>> {
+    let mut messages = messages.into_iter().peekable();
+    let mut running = Vec::new();
+    while messages.peek().is_some() {
+        let some: Vec<_> = messages.by_ref().take(AT_A_TIME).collect();
+        let (account, wanted) = (account.clone(), wanted.clone());
+        running.push(AbortOnDropHandle::new(tokio::spawn(async move {
+            let mut found = Vec::with_capacity(some.len());
+            for message in some {
+                let snippet = find_snippet(&account, &wanted, &message).await?;
+                found.push(Found { head: Head::new(message), snippet });
+            }
+            Ok::<_, Problem>(found)
+        })));
+    }
+    let mut found = Vec::new();
+    for some in running {
+        found.extend(some.await.map_err(|_| Problem::internal())??);
+    }
+    Ok(found)
+}
+
 /// Where the message matches: in its head if it does there, else in its text, which has to be opened.
-async fn find_snippet(account: &Account, wanted: &Arc<Wanted>, message: &schema::Message) -> Answer<Snippet> {
+async fn find_snippet(account: &Account, wanted: &Arc<Wanted>, message: &Message) -> Answer<Snippet> {
     let head = &message.row.head;
     let mut snippet = query::in_head(wanted, &head.subject, &head.preview);
     if snippet.preview.is_some() || snippet.subject.is_some() || wanted.skips_body() {

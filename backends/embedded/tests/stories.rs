@@ -19,6 +19,7 @@ macro_rules! stories {
 stories! {
     a_kept_message_is_listed_and_comes_back_byte_for_byte
     the_same_bytes_are_one_message
+    a_row_put_in_the_place_of_another_does_not_open
     the_same_bytes_at_once_are_one_message
     pages_hold_every_message_once
     a_patch_changes_lists_and_totals

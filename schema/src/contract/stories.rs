@@ -7,8 +7,9 @@ use std::sync::Arc;
 use seal::KeyFile;
 
 use crate::{
-    Account, Arrival, Backend, ChangeKind, Deleted, Envelope, Incoming, Instance, Job, Kept, List,
-    ListFilter, ManualClock, MessageId, Patched, Position, Recipient, Role, Settings, StatePatch, ThreadId,
+    Account, Arrival, Backend, ChangeKind, Deleted, Durability, Envelope, Error, Incoming, Instance, Job, Kept,
+    List, ListFilter, ManualClock, MessageId, Patched, Position, Recipient, Role, RowKey, Settings, StatePatch,
+    Table, ThreadId, Write,
 };
 
 const INSTANCE: [u8; 16] = [7; 16];
@@ -111,6 +112,25 @@ pub async fn the_same_bytes_are_one_message(backend: Backend, keys: &Path) {
     assert!(forged.is_new && forged.id != first.id);
     assert_eq!(ids(&bob, List::Account).await, [forged.id, first.id]);
     assert_eq!(bob.message(first.id).await.unwrap().unwrap().row.received_at, NOW);
+}
+
+/// A row that another message's row is put in the place of does not open, however lately it was read.
+pub async fn a_row_put_in_the_place_of_another_does_not_open(backend: Backend, keys: &Path) {
+    let (instance, _) = instance(backend, keys).await;
+    let bob = new_account(&instance, "bob@one.example").await;
+    let first = keep(&bob, &message("1@two.example", &[], "Hello")).await.id;
+    let second = keep(&bob, &message("2@two.example", &[], "World")).await.id;
+    for _ in 0..2 {
+        assert_eq!(ids(&bob, List::Account).await.len(), 2);
+    }
+    let row = |id| RowKey::of_message(Table::Messages, bob.id(), id);
+    let store = &instance.backend.store;
+    let mut sealed = store.get(&[row(first), row(second)]).await.unwrap();
+    let (of_second, of_first) = (sealed.pop().flatten().unwrap(), sealed.pop().flatten().unwrap());
+    store.write(vec![Write::Put(row(first), of_second)], Durability::Now).await.unwrap();
+    assert!(matches!(bob.message(first).await, Err(Error::Sealed { .. })));
+    store.write(vec![Write::Put(row(first), of_first)], Durability::Now).await.unwrap();
+    assert_eq!(bob.message(first).await.unwrap().unwrap().row.head.subject, "Hello");
 }
 
 /// Sessions that bring the same bytes at once keep them once.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use schema::Message;
+use schema::{Message, MessageRow};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -155,7 +155,7 @@ pub(crate) struct MessageDetail {
 
 impl MessageDetail {
     /// All of a message, read from its octets.
-    pub(crate) fn new(mut message: Message, raw: &[u8], limits: &mail::Limits) -> Self {
+    pub(crate) fn new(message: Message, raw: &[u8], limits: &mail::Limits) -> Self {
         let parsed = mail::parse(raw, limits);
         let structure = Structure::new(parsed.structure());
         let id = crate::json::Id(message.id.0).text();
@@ -168,8 +168,7 @@ impl MessageDetail {
         });
         let (html_body, remote_images) =
             safe.map_or((None, Vec::new()), |safe| (Some(safe.html), safe.remote_images));
-        let envelope = std::mem::take(&mut message.row.envelope);
-        let head = &mut message.row.head;
+        let MessageRow { envelope, head, .. } = MessageRow::clone(&message.row);
         let attachments = parsed.attachments().into_iter().map(|part| Attachment {
             part_id: part.part_id,
             name: part.name,
@@ -194,12 +193,12 @@ impl MessageDetail {
         let calendar = parsed.calendar().into_iter();
         let headers = parsed.headers().into_iter();
         Self {
-            bcc: Address::all(std::mem::take(&mut head.bcc)),
-            reply_to: Address::all(std::mem::take(&mut head.reply_to)),
-            message_id: head.message_id.take().into_iter().collect(),
-            in_reply_to: std::mem::take(&mut head.in_reply_to),
-            references: std::mem::take(&mut head.references),
-            list_id: head.list_id.take(),
+            bcc: head.bcc.into_iter().map(Address::from).collect(),
+            reply_to: head.reply_to.into_iter().map(Address::from).collect(),
+            message_id: head.message_id.into_iter().collect(),
+            in_reply_to: head.in_reply_to,
+            references: head.references,
+            list_id: head.list_id,
             headers: headers.map(|field| Header { name: field.name, value: field.value }).collect(),
             text_body: parsed.text_body(),
             html_body,

@@ -1,8 +1,9 @@
 //! The listing's view of a message.
 
 use schema::Message;
-use serde::Serialize;
-use utoipa::ToSchema;
+use serde::{Serialize, Serializer};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 use crate::json::{Id, Keywords, MailboxIds, Time};
 
@@ -15,64 +16,110 @@ pub(crate) struct Address {
     email: String,
 }
 
-impl Address {
-    pub(crate) fn all(addresses: Vec<mail::Address>) -> Vec<Self> {
-        addresses.into_iter().map(|address| Self { name: address.name, email: address.email }).collect()
+impl From<mail::Address> for Address {
+    fn from(address: mail::Address) -> Self {
+        Self { name: address.name, email: address.email }
+    }
+}
+
+/// An [`Address`] that lies elsewhere.
+#[derive(Serialize)]
+struct AddressFields<'a> {
+    name: Option<&'a str>,
+    email: &'a str,
+}
+
+/// A list of addresses that lies elsewhere.
+struct Addresses<'a>(&'a [mail::Address]);
+
+impl Serialize for Addresses<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(
+            self.0
+                .iter()
+                .map(|address| AddressFields { name: address.name.as_deref(), email: &address.email }),
+        )
     }
 }
 
 /// The listing's view of a message.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Head {
+struct HeadFields<'a> {
     /// Which message.
-    pub id: Id,
+    id: Id,
     /// The thread it is in. It changes when a late message joins two threads.
-    pub thread_id: Id,
+    thread_id: Id,
     /// The mailboxes it is in.
-    pub mailbox_ids: MailboxIds,
+    mailbox_ids: MailboxIds<'a>,
     /// Its keywords.
-    pub keywords: Keywords,
+    keywords: Keywords<'a>,
     /// Who wrote it.
-    pub from: Vec<Address>,
+    #[schema(value_type = Vec<Address>)]
+    from: Addresses<'a>,
     /// To whom.
-    pub to: Vec<Address>,
+    #[schema(value_type = Vec<Address>)]
+    to: Addresses<'a>,
     /// And to whom else.
-    pub cc: Vec<Address>,
+    #[schema(value_type = Vec<Address>)]
+    cc: Addresses<'a>,
     /// The subject, decoded; empty when there is none.
-    pub subject: String,
+    subject: &'a str,
     /// The start of the text, at most 256 characters.
-    pub preview: String,
+    preview: &'a str,
     /// When it was received here.
-    pub received_at: Time,
+    received_at: Time,
     /// When its `Date` says that it was sent; null when that cannot be read.
-    pub sent_at: Option<Time>,
+    sent_at: Option<Time>,
     /// Octets as received.
-    pub size: u64,
+    size: u64,
     /// Whether a reader would see an attachment.
-    pub has_attachment: bool,
+    has_attachment: bool,
     /// Whether a mailing list sent it.
-    pub is_list: bool,
+    is_list: bool,
 }
+
+/// The listing's view of a message. It is written from the row as it lies in memory, without a copy.
+pub(crate) struct Head(Message);
 
 impl Head {
     pub(crate) fn new(message: Message) -> Self {
-        let head = message.row.head;
-        Self {
-            id: Id(message.id.0),
-            thread_id: Id(message.thread.0),
-            mailbox_ids: MailboxIds(message.state.mailboxes),
-            keywords: Keywords(message.state.keywords),
-            from: Address::all(head.from),
-            to: Address::all(head.to),
-            cc: Address::all(head.cc),
-            subject: head.subject,
-            preview: head.preview,
-            received_at: Time(message.row.received_at),
+        Self(message)
+    }
+}
+
+impl Serialize for Head {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Message { id, thread, row, state } = &self.0;
+        let head = &row.head;
+        let fields = HeadFields {
+            id: Id(id.0),
+            thread_id: Id(thread.0),
+            mailbox_ids: MailboxIds(&state.mailboxes),
+            keywords: Keywords(&state.keywords),
+            from: Addresses(&head.from),
+            to: Addresses(&head.to),
+            cc: Addresses(&head.cc),
+            subject: &head.subject,
+            preview: &head.preview,
+            received_at: Time(row.received_at),
             sent_at: head.sent_at.map(Time),
-            size: message.row.size,
+            size: row.size,
             has_attachment: head.has_attachment,
             is_list: head.is_list,
-        }
+        };
+        fields.serialize(serializer)
+    }
+}
+
+impl PartialSchema for Head {
+    fn schema() -> RefOr<Schema> {
+        HeadFields::schema()
+    }
+}
+
+impl ToSchema for Head {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        HeadFields::schemas(schemas);
     }
 }

@@ -1,0 +1,52 @@
+//! Message rows that were opened lately.
+
+use std::sync::Arc;
+
+use moka::sync::Cache;
+
+use crate::{Account, AccountId, MessageId, MessageRow, Result, RowKey, value};
+
+/// Octets that they may take, about.
+const CAPACITY: u64 = 16 << 20;
+
+/// What a sealed value ends with: its AEAD tag, which no other value of the account has but with odds of 2^-128.
+type Tag = [u8; 16];
+
+/// Message rows that were opened lately, so that a list read again is not opened and decoded again. The store is asked
+/// for the sealed row all the same: what is kept here counts only where it is what that row would give.
+pub(crate) struct Opened(Cache<(AccountId, MessageId), (Tag, Arc<MessageRow>)>);
+
+impl Opened {
+    pub(crate) fn new() -> Self {
+        let weigh = |_: &_, (_, row): &(Tag, Arc<MessageRow>)| u32::try_from(weight(row)).unwrap_or(u32::MAX);
+        Self(Cache::builder().max_capacity(CAPACITY).weigher(weigh).build())
+    }
+}
+
+/// About what a row takes in memory, in octets.
+fn weight(row: &MessageRow) -> usize {
+    const STRING: usize = 40;
+    let head = &row.head;
+    let addresses = [&head.from, &head.to, &head.cc, &head.bcc, &head.reply_to].into_iter().flatten();
+    let addresses =
+        addresses.map(|address| 64 + address.email.len() + address.name.as_ref().map_or(0, String::len));
+    let ids =
+        head.message_id.iter().chain(&head.in_reply_to).chain(&head.references).map(|id| STRING + id.len());
+    512 + head.subject.len() + head.preview.len() + addresses.sum::<usize>() + ids.sum::<usize>()
+}
+
+impl Account {
+    /// Opens the row of a message, or takes it from those opened lately.
+    pub(crate) fn open_row(&self, id: MessageId, key: &RowKey, sealed: &[u8]) -> Result<Arc<MessageRow>> {
+        let Some(&tag) = sealed.last_chunk() else {
+            return value::open(&self.keys, key, sealed).map(Arc::new);
+        };
+        let opened = &self.instance.opened.0;
+        if let Some((_, row)) = opened.get(&(self.id, id)).filter(|(of, _)| *of == tag) {
+            return Ok(row);
+        }
+        let row = Arc::new(value::open(&self.keys, key, sealed)?);
+        opened.insert((self.id, id), (tag, Arc::clone(&row)));
+        Ok(row)
+    }
+}
