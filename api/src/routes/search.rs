@@ -184,7 +184,11 @@ fn find_mailbox(mailboxes: &[Mailbox], account: &Account, text: &str) -> Option<
 
 /// Adds to each message where it matches. Bodies have to be opened for that, so it is done some at a time on whatever
 /// threads are free.
-async fn with_snippets(account: &Account, wanted: &Arc<Wanted>, messages: Vec<Message>) -> Answer<Vec<Found>> {
+async fn with_snippets(
+    account: &Account,
+    wanted: &Arc<Wanted>,
+    messages: Vec<Message>,
+) -> Answer<Vec<Found>> {
     let mut messages = messages.into_iter().peekable();
     let mut running = Vec::new();
     while messages.peek().is_some() {

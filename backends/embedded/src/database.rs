@@ -17,6 +17,7 @@ use crate::index::Index;
 use crate::log::{Log, failed, lock};
 use crate::options::Options;
 use crate::queue::Queue;
+use crate::settle::Settler;
 use crate::store::Store;
 use crate::{journal, settle};
 
@@ -141,6 +142,11 @@ impl Stop {
         self.wake.notify_all();
     }
 
+    /// Whether the thread is to end.
+    pub(crate) fn is_set(&self) -> bool {
+        *lock(&self.stopped)
+    }
+
     /// Waits for `time`; true if the thread is to end.
     pub(crate) fn wait(&self, time: std::time::Duration) -> bool {
         let stopped = lock(&self.stopped);
@@ -211,13 +217,13 @@ impl Embedded {
             let (log, within) = (Arc::clone(&log), options.sync_within);
             move || log.run(within)
         })?];
+        let index = Index::new(database, parts.index.clone(), INDEX_CACHE_BYTES);
         if !options.settle_after.is_zero() {
-            let (log, stop, parts, options) =
-                (Arc::clone(&log), Arc::clone(&stop), parts.clone(), options.clone());
-            threads.push(spawn("signet-settle", move || settle::run(&log, &parts, &stop, &options))?);
+            let settler = Settler::new(Arc::clone(&log), parts.clone(), index.clone());
+            let (stop, options) = (Arc::clone(&stop), options.clone());
+            threads.push(spawn("signet-settle", move || settler.run(&stop, &options))?);
         }
         let core = Arc::new(Core { log, parts, stop, threads: Mutex::new(threads) });
-        let index = Index::new(database, core.parts.index.clone(), INDEX_CACHE_BYTES);
         let backend = Backend {
             store: Arc::new(Store::open(Arc::clone(&core))?),
             blobs: Arc::new(Blobs::new(Arc::clone(&core))),
@@ -265,13 +271,12 @@ impl Embedded {
         allocated(&self.directory)
     }
 
-    /// Writes buffers out now, merges nothing, and lets the journal go if it is large: what happens by itself after
-    /// [`Options::settle_after`]. Blocks.
+    /// Writes buffers out now and lets the journal go, as happens by itself after [`Options::settle_after`]. Blocks.
     ///
     /// # Errors
     /// [`schema::Error::Backend`] if a write fails.
     pub fn settle(&self) -> Result<()> {
-        settle::settle(&self.core.log, &self.core.parts, 0)
+        settle::settle(&self.core.log, &self.core.parts)
     }
 
     /// Writes a copy of everything to the file `to` (mode 0600, made anew), as of one moment, while calls go on. Blocks;

@@ -22,6 +22,7 @@ mod search;
 mod segment;
 mod writer;
 
+use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -65,6 +66,8 @@ struct Store {
     segments: Cache<(AccountId, u64), Arc<Segment>>,
     /// One writer at a time for each account.
     locks: Vec<Mutex<()>>,
+    /// Accounts that have more segments than at the last [`Index::compact_changed`].
+    changed: Mutex<HashSet<AccountId>>,
     /// One large merge at a time, for the sake of memory.
     merging: Mutex<()>,
     /// Above every id of a segment that an account removed by this process had, so that a cached one never answers
@@ -86,6 +89,7 @@ impl Index {
             keyspace,
             segments,
             locks,
+            changed: Mutex::default(),
             merging: Mutex::new(()),
             retired: AtomicU64::new(0),
         };
@@ -98,12 +102,18 @@ impl Index {
     /// # Errors
     /// As for [`SearchIndex::put`].
     pub async fn compact(&self, account: AccountId) -> Result<()> {
-        self.run(move |store| {
-            let _lock = store.lock(account);
-            while Writer::open(store, account)?.merge(Manifest::compaction)? {}
-            Ok(())
-        })
-        .await
+        self.run(move |store| store.compact(account)).await
+    }
+
+    /// [`Index::compact`] for each account that has changed since the last time, while `go_on` says so. Blocks.
+    pub(crate) fn compact_changed(&self, go_on: impl Fn() -> bool) -> Result<()> {
+        let mut changed = std::mem::take(&mut *lock(&self.store.changed)).into_iter();
+        while go_on() {
+            let Some(account) = changed.next() else { return Ok(()) };
+            self.store.compact(account)?;
+        }
+        lock(&self.store.changed).extend(changed);
+        Ok(())
     }
 
     /// Runs on a thread that may block.
@@ -125,6 +135,7 @@ impl SearchIndex for Index {
             return Ok(());
         }
         self.run(move |store| {
+            lock(&store.changed).insert(account);
             let _lock = store.lock(account);
             if Writer::open(store, account)?.put(&messages)? {
                 // Each put makes one segment, so that one merge for each put keeps up.
@@ -194,6 +205,12 @@ impl Store {
         Ok(segment)
     }
 
+    fn compact(&self, account: AccountId) -> Result<()> {
+        let _lock = self.lock(account);
+        while Writer::open(self, account)?.merge(Manifest::compaction)? {}
+        Ok(())
+    }
+
     fn forget_segments(&self, account: AccountId, segments: &[u64]) {
         segments.iter().for_each(|&segment| self.segments.invalidate(&(account, segment)));
     }
@@ -219,9 +236,8 @@ impl Store {
     }
 }
 
-/// The locks guard no value, so that a panic under one leaves nothing half done behind: the database's batches are
-/// whole or absent.
-fn lock(mutex: &Mutex<()>) -> MutexGuard<'_, ()> {
+/// A panic under a lock leaves nothing half done behind: the database's batches are whole or absent.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -328,15 +328,24 @@ impl Log {
         Ok(())
     }
 
-    /// Octets that the journal in use takes on disk.
-    pub(crate) fn journal_bytes(&self) -> fjall::Result<u64> {
+    /// Octets that journals take on disk: those before the one in use, and that.
+    pub(crate) fn journal_bytes(&self) -> fjall::Result<(u64, u64)> {
         use std::os::unix::fs::MetadataExt;
 
         let mut journal = lock(&self.journal);
         while let Some(next) = open_journal(&self.directory, journal.number + 1)? {
             *journal = next;
         }
-        Ok(journal.file.metadata()?.blocks() * 512)
+        let mut before = 0;
+        for number in journals(&self.directory)?.into_iter().filter(|&number| number < journal.number) {
+            match std::fs::metadata(journal_path(&self.directory, number)) {
+                Ok(data) => before += data.blocks() * 512,
+                // The database drops journals while we look.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok((before, journal.file.metadata()?.blocks() * 512))
     }
 
     fn stop_all(&self, what: &'static str, error: &fjall::Error) {

@@ -30,11 +30,11 @@ pub struct Options {
     pub cache_bytes: u64,
     /// A write that nobody waits for is synced after this long, 1 ms and up. Default: 1 s.
     pub sync_within: Duration,
-    /// Without a write for this long, buffers are written out and the journal is let go, so that memory and disk
-    /// shrink to what is needed; zero means never. Default: 5 s.
+    /// Without a write for this long, the index is merged, buffers are written out and the journal is let go, so that
+    /// memory and disk shrink to what is needed; zero means never. Default: 500 ms.
     pub settle_after: Duration,
-    /// A journal that takes less than this stays when the rest settles: letting go of one costs about 64 MB of
-    /// writing, since the database only drops full ones. Default: 16 MiB.
+    /// While the journal takes less than this nothing settles: letting go of one costs about 64 MB of writing, since
+    /// the database only drops full ones. Default: 16 MiB.
     pub settle_journal_bytes: u64,
     /// Tells when jobs are published, due and buried. Default: the machine's clock.
     pub clock: Arc<dyn Clock>,
@@ -53,7 +53,7 @@ impl Default for Options {
             open_files: 256,
             cache_bytes: 16 * MIB,
             sync_within: Duration::from_secs(1),
-            settle_after: Duration::from_secs(5),
+            settle_after: Duration::from_millis(500),
             settle_journal_bytes: 16 * MIB,
             clock: Arc::new(SystemClock),
         }

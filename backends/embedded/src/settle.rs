@@ -1,15 +1,19 @@
-//! What happens when nothing happens: buffers become files, and the journal that held them goes.
+//! What happens when nothing happens: small segments of the index become one, buffers become files, and the journal that
+//! held them goes.
 //!
 //! fjall begins a new journal only when the old one has reached 64 MB and a buffer is written out, and lets an old one
 //! go when all it holds is in files. A small server's journal would so hold tens of megabytes for ever that stand in
-//! files as well. Filling it up with zeros, in a part that is cleared in the same breath, brings the moment about.
+//! files as well. Filling it up with zeros, in a part that is cleared in the same breath, brings the moment about. That
+//! is writing for nothing, so it is done only where much is won by it, or seldom.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fjall::{AbstractTree, Keyspace, Slice};
 use schema::Result;
 
 use crate::database::{Parts, Stop};
+use crate::index::Index;
 use crate::log::{Log, failed};
 use crate::options::Options;
 
@@ -17,45 +21,102 @@ use crate::options::Options;
 const FULL: u64 = 64_000_000;
 /// Octets of one row of zeros.
 const ROW: usize = 1024 * 1024;
+/// A journal at least half full is always let go, a smaller one if none was for so long.
+const SELDOM: Duration = Duration::from_secs(600);
+/// A part that takes more octets than this is not written anew as a whole; fjall drops what is gone from it bit by bit.
+const REWRITTEN: u64 = 256 * 1024 * 1024;
 
-/// Settles whenever nothing was written for [`Options::settle_after`], until `stop`.
-pub(crate) fn run(log: &Log, parts: &Parts, stop: &Stop, options: &Options) {
-    let tick = (options.settle_after / 5).clamp(Duration::from_millis(20), Duration::from_secs(1));
-    let (mut seen, mut since) = (activity(log, parts), Instant::now());
-    let mut settled = None;
-    while !stop.wait(tick) {
-        let now = activity(log, parts);
-        if now != seen {
-            (seen, since) = (now, Instant::now());
-        } else if since.elapsed() >= options.settle_after && settled != Some(seen) {
-            if let Err(error) = settle(log, parts, options.settle_journal_bytes) {
-                tracing::warn!(error = %error, "buffers were not written out");
+/// A row that says nothing.
+const MARK: &[u8] = b"settled";
+const MEASURED: &str = "the journals were not measured";
+
+/// Settles a data directory.
+pub(crate) struct Settler {
+    log: Arc<Log>,
+    parts: Parts,
+    index: Index,
+    /// When the journal was last let go.
+    let_go: Option<Instant>,
+    /// What the part of the index took on disk when it was last written anew, in octets.
+    rewritten: u64,
+}
+
+impl Settler {
+    pub(crate) fn new(log: Arc<Log>, parts: Parts, index: Index) -> Self {
+        Self { log, parts, index, let_go: None, rewritten: 0 }
+    }
+
+    /// Settles whenever nothing was written for [`Options::settle_after`], until `stop`.
+    pub(crate) fn run(mut self, stop: &Stop, options: &Options) {
+        let tick = (options.settle_after / 2).clamp(Duration::from_millis(20), Duration::from_secs(1));
+        let (mut seen, mut since) = (self.activity(), Instant::now());
+        let mut settled = None;
+        while !stop.wait(tick) {
+            let now = self.activity();
+            if now != seen {
+                (seen, since) = (now, Instant::now());
+            } else if since.elapsed() >= options.settle_after && settled != Some(seen) {
+                if let Err(error) = self.settle(stop, options.settle_journal_bytes) {
+                    tracing::warn!(error = %error, "the data directory was not settled");
+                }
+                seen = self.activity();
+                settled = Some(seen);
             }
-            seen = activity(log, parts);
-            settled = Some(seen);
         }
     }
+
+    /// What changes with every write: ours by count, the index's by the size of its buffer.
+    fn activity(&self) -> (u64, u64) {
+        (self.log.writes(), self.parts.index.tree.active_memtable().size())
+    }
+
+    /// Settles what journals of `least` octets or more hold, as long as nobody writes.
+    fn settle(&mut self, stop: &Stop, least: u64) -> Result<()> {
+        let writes = self.log.writes();
+        let (before, used) = self.log.journal_bytes().map_err(failed(MEASURED))?;
+        let seldom = self.let_go.is_none_or(|at| at.elapsed() >= SELDOM);
+        let lets_go = used >= least && (seldom || used >= FULL / 2);
+        if !lets_go && before == 0 {
+            return Ok(());
+        }
+        let is_quiet = || self.log.writes() == writes && !stop.is_set();
+        self.index.compact_changed(is_quiet)?;
+        if lets_go {
+            settle(&self.log, &self.parts)?;
+            self.let_go = Some(Instant::now());
+        } else {
+            write_out(&self.parts)?;
+        }
+        if self.log.writes() == writes && !stop.is_set() {
+            self.rewrite_index()?;
+        }
+        let_files_go(&self.parts.padding).map_err(failed("files were not let go"))
+    }
+
+    /// Drops what merges of segments have replaced: up to half of the part, straight after many messages.
+    fn rewrite_index(&mut self) -> Result<()> {
+        let index = &self.parts.index;
+        let size = index.disk_space();
+        if size > REWRITTEN || size < self.rewritten + self.rewritten / 4 {
+            return Ok(());
+        }
+        index.major_compact().map_err(failed("the index was not written anew"))?;
+        self.rewritten = index.disk_space();
+        Ok(())
+    }
 }
 
-/// What changes with every write: ours by count, the index's by the size of its buffer.
-fn activity(log: &Log, parts: &Parts) -> (u64, u64) {
-    (log.writes(), parts.index.tree.active_memtable().size())
-}
-
-/// Writes all buffers out, and lets the journal go if it takes `journal` octets or more.
-pub(crate) fn settle(log: &Log, parts: &Parts, journal: u64) -> Result<()> {
+/// Writes all buffers out, and lets the journal go.
+pub(crate) fn settle(log: &Log, parts: &Parts) -> Result<()> {
     log.check()?;
     log.sync_blocking()?;
-    let used = log.journal_bytes().map_err(failed("the journal was not measured"))?;
-    if used >= journal.max(1) {
-        fill_journal(log, &parts.padding, FULL.saturating_sub(used))
-            .map_err(failed("the journal was not filled"))?;
-        // Outside of the journal's lock, so that the sync inside it has little left to do.
-        log.sync_blocking()?;
-    }
+    let (_, used) = log.journal_bytes().map_err(failed(MEASURED))?;
+    fill_journal(log, &parts.padding, FULL.saturating_sub(used))
+        .map_err(failed("the journal was not filled"))?;
+    // Outside of the journal's lock, so that the sync inside it has little left to do.
+    log.sync_blocking()?;
     write_out(parts)
 }
-
 /// Writes all buffers out.
 pub(crate) fn write_out(parts: &Parts) -> Result<()> {
     parts.all().into_iter().try_for_each(write_part_out).map_err(failed("a buffer was not written out"))
@@ -76,6 +137,12 @@ fn write_part_out(part: &Keyspace) -> fjall::Result<()> {
     Ok(())
 }
 
+/// The database keeps the files that merges have replaced, in whatever part, until it begins another buffer.
+fn let_files_go(padding: &Keyspace) -> fjall::Result<()> {
+    padding.insert(MARK, b"")?;
+    write_part_out(padding)
+}
+
 fn fill_journal(log: &Log, padding: &Keyspace, missing: u64) -> fjall::Result<()> {
     // One slice for all rows: memory holds the zeros once.
     let zeros = Slice::from(vec![0; ROW]);
@@ -87,5 +154,5 @@ fn fill_journal(log: &Log, padding: &Keyspace, missing: u64) -> fjall::Result<()
     batch.commit()?;
     padding.clear()?;
     // A part with something to write out is what makes fjall look at the journal's size.
-    padding.insert(b"settled".as_slice(), b"".as_slice())
+    padding.insert(MARK, b"")
 }

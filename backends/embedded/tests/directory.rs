@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use embedded::{BackupError, Embedded, OpenError, Options};
+use schema::index::{IndexedMessage, Posting, Query, Sort};
 use schema::{
     AccountId, Backend, Change, ChangeKind, Durability, Error, Job, ManualClock, MessageId, Position, RowKey,
     Scan, Table, Write,
@@ -264,6 +265,40 @@ async fn settling_lets_the_journal_go() {
         let blob = backend.blobs.get(ACCOUNT, MessageId([number; 16])).await.unwrap();
         assert_eq!(blob, Some(vec![vec![number; 100_000]]));
     }
+}
+
+#[tokio::test]
+async fn settling_drops_what_merges_of_the_index_have_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let options =
+        Options { settle_after: Duration::from_secs(1), settle_journal_bytes: 1 << 20, ..Options::default() };
+    let embedded = Embedded::open(dir.path(), options).unwrap();
+    let index = embedded.backend().index;
+    let message = |number: u32| IndexedMessage {
+        id: MessageId(u128::from(number).to_be_bytes()),
+        received_at: u64::from(number),
+        size: 1,
+        has_attachment: false,
+        words: 300,
+        postings: (0..300)
+            .map(|word| Posting {
+                token: u64::from(number * 300 + word).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 8,
+                frequency: 1,
+                positions: vec![word],
+            })
+            .collect(),
+    };
+    // Written some four times over by merges; at the end a message's 300 tokens take at least 8 octets each.
+    for number in 0..2_000 {
+        index.put(ACCOUNT, vec![message(number)]).await.unwrap();
+    }
+    let began = Instant::now();
+    while embedded.disk_bytes().unwrap() > 2_000 * 300 * 12 {
+        assert!(began.elapsed() < DEADLINE, "{} octets on disk", embedded.disk_bytes().unwrap());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let found = index.search(ACCOUNT, &Query::All, Sort::Date, 0, 1).await.unwrap();
+    assert_eq!(found.total, 2_000);
 }
 
 #[tokio::test]
