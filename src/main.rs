@@ -24,9 +24,10 @@ use crate::arguments::{Arguments, Command, ConfigCommand};
 use crate::config::Config;
 use crate::failure::Failure;
 
-/// Delivery and indexing make many short-lived values on several threads; what they leave is given back to the system.
+/// Values are made on one thread and dropped on another all the time; this allocator gives what is left of them back to
+/// the system by itself (how soon, .cargo/config.toml says).
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
