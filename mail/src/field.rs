@@ -5,10 +5,10 @@ use std::borrow::Cow;
 
 use mail_parser::{HeaderValue, parsers::MessageStream};
 
-use crate::{Address, charset, transfer::Transfer, word};
+use crate::{charset, transfer::Transfer, word};
 
 /// A structured value longer than this (octets) is cut: parameters and dates are never so long.
-const STRUCTURED_BYTES: usize = 4 << 10;
+const STRUCTURED_BYTES: usize = 32 << 10;
 /// Ids kept per field, the newest.
 const IDS: usize = 1_000;
 
@@ -84,42 +84,12 @@ pub(crate) fn text(value: &[u8], charset: Option<&str>) -> String {
 }
 
 /// A value as mail-parser reads it: one line, ended.
-fn line(value: &[u8], charset: Option<&str>, max: usize) -> Vec<u8> {
+pub(crate) fn line(value: &[u8], charset: Option<&str>, max: usize) -> Vec<u8> {
     let value = unfold(&value[..value.len().min(max)], charset);
     let mut out =
         if memchr::memmem::find(&value, b"=?").is_some() { word::recode(&value) } else { value.into_owned() };
     out.push(b'\n');
     out
-}
-
-/// The addresses of a field, groups as their members; at most `max`.
-pub(crate) fn addresses(value: &[u8], charset: Option<&str>, max: usize, out: &mut Vec<Address>) {
-    let line = line(value, charset, usize::MAX);
-    let mut push = |addr: &mail_parser::Addr<'_>| {
-        if out.len() >= max {
-            return;
-        }
-        // Words inside a word (`H=?utf-8?Q?=C3=B6?=hn`) are not allowed, and meant.
-        let decoded = |name: &str| {
-            if name.contains("=?") { clean(&word::decode(name.as_bytes())) } else { clean(name) }
-        };
-        let name = addr.name.as_deref().map(decoded).filter(|n| !n.is_empty());
-        let email = addr.address.as_deref().map(clean).filter(|e| !e.is_empty());
-        match (name, email) {
-            (name, Some(email)) => out.push(Address { name: name.filter(|n| *n != email), email }),
-            // A bare word, such as MAILER-DAEMON, is an address of this host; several are only a name.
-            (Some(word), None) if !word.contains(' ') => out.push(Address { name: None, email: word }),
-            (Some(name), None) => out.push(Address { name: Some(name), email: String::new() }),
-            (None, None) => {}
-        }
-    };
-    match MessageStream::new(&line).parse_address() {
-        HeaderValue::Address(mail_parser::Address::List(list)) => list.iter().for_each(&mut push),
-        HeaderValue::Address(mail_parser::Address::Group(groups)) => {
-            groups.iter().flat_map(|g| &g.addresses).for_each(&mut push);
-        }
-        _ => {}
-    }
 }
 
 /// The ids of a field, without angle brackets, in order.
@@ -161,7 +131,11 @@ pub(crate) fn message_id(value: &[u8]) -> Option<String> {
 
 /// A date in milliseconds since the epoch; `None` when it cannot be read or lies before it.
 pub(crate) fn date(value: &[u8]) -> Option<u64> {
-    let line = line(value, None, STRUCTURED_BYTES);
+    let mut line = line(value, None, STRUCTURED_BYTES);
+    if let Some(end) = zone_end(&line) {
+        line.truncate(end);
+        line.push(b'\n');
+    }
     // A day of `029` and a year of `101` (RFC 5322 §4.3) are both read wrong by a parser that counts columns.
     let is_odd = line
         .split(|b| b.is_ascii_whitespace())
@@ -189,6 +163,14 @@ pub(crate) fn date(value: &[u8]) -> Option<u64> {
     let offset = i64::from(date.tz_hour) * 3600 + i64::from(date.tz_minute) * 60;
     let seconds = if date.tz_before_gmt { local + offset } else { local - offset };
     u64::try_from(seconds).ok().map(|s| s * 1000)
+}
+
+/// Where the offset of a zone (`+0100`) ends that follows a time: what stands behind it is not of the date.
+fn zone_end(line: &[u8]) -> Option<usize> {
+    let time = memchr::memchr(b':', line)?;
+    let sign = time + memchr::memchr2(b'+', b'-', &line[time..])?;
+    let digits = line[sign + 1..].iter().take_while(|b| b.is_ascii_digit()).count();
+    (digits == 4).then_some(sign + 5)
 }
 
 /// Dates that lack a zone or seconds, or stand in another order (`Mon Jan  1 10:00:00 2001`), as UTC where no
@@ -264,7 +246,7 @@ fn set_once(slot: &mut Option<String>, value: &str) {
 pub(crate) fn media_type(value: &[u8], charset: Option<&str>) -> MediaType {
     let mut media = MediaType::default();
     let mut boundary = None;
-    let essence = parameters(value, charset, |name, value| match name {
+    let essence = parameters(&separated(value), charset, |name, value| match name {
         "boundary" => set_once(&mut boundary, value),
         "charset" => set_once(&mut media.charset, value),
         "name" => set_once(&mut media.name, value),
@@ -277,6 +259,24 @@ pub(crate) fn media_type(value: &[u8], charset: Option<&str>) -> MediaType {
     media.boundary = boundary.map(|b| b.trim_end().as_bytes().to_vec()).filter(|b| !b.is_empty());
     media.name = media.name.as_deref().and_then(file_name);
     media
+}
+
+/// A value with the semicolon that was forgotten before its first parameter (`text/plain charset=utf-8`).
+fn separated(value: &[u8]) -> Cow<'_, [u8]> {
+    let start = value.iter().take_while(|b| b.is_ascii_whitespace()).count();
+    let essence = value[start..].iter().take_while(|b| !b.is_ascii_whitespace() && **b != b';').count();
+    let space = value[start + essence..].iter().take_while(|b| b.is_ascii_whitespace()).count();
+    let rest = &value[start + essence + space..];
+    let name =
+        rest.iter().take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'*')).count();
+    let is_forgotten = space > 0
+        && name > 0
+        && rest.get(name) == Some(&b'=')
+        && value[start..start + essence].contains(&b'/');
+    if !is_forgotten {
+        return Cow::Borrowed(value);
+    }
+    Cow::Owned([&value[..start + essence], b"; ", rest].concat())
 }
 
 fn is_token(text: &str) -> bool {
@@ -327,36 +327,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_read_as_they_were_meant() {
-        let cases: &[(&str, &[(&str, &str)])] = &[
-            ("a@example.org", &[("", "a@example.org")]),
-            ("<a@example.org>", &[("", "a@example.org")]),
-            ("Ada <a@example.org>, b@example.org", &[("Ada", "a@example.org"), ("", "b@example.org")]),
-            ("\"Lovelace, Ada\" <a@example.org>", &[("Lovelace, Ada", "a@example.org")]),
-            ("a@example.org (Ada)", &[("Ada", "a@example.org")]), // a name as comment
-            ("Team: a@example.org, Bob <b@example.org>;", &[("", "a@example.org"), ("Bob", "b@example.org")]),
-            ("undisclosed-recipients:;", &[]),
-            ("=?utf-8?Q?=C3?=\r\n =?utf-8?Q?=A9?= <a@example.org>", &[("é", "a@example.org")]),
-            ("\"=?utf-8?B?w6k=?=\" <a@example.org>", &[("é", "a@example.org")]), // quoted, yet meant
-            ("=?iso-2022-jp?B?GyRCJU8lbRsoQg==?= <a@example.org>", &[("ハロ", "a@example.org")]),
-            ("David H=?ISO-8859-1?B?9g==?=hn <d@example.org>", &[("David Höhn", "d@example.org")]),
-            ("MAILER-DAEMON", &[("", "MAILER-DAEMON")]), // a bare word
-            ("Mail Delivery", &[("Mail Delivery", "")]), // only a name
-            ("", &[]),
-        ];
-        for (value, expected) in cases {
-            let mut found = Vec::new();
-            addresses(value.as_bytes(), None, 100, &mut found);
-            let found: Vec<_> =
-                found.iter().map(|a| (a.name.as_deref().unwrap_or(""), a.email.as_str())).collect();
-            assert_eq!(found, *expected, "{value}");
-        }
-        let mut some = Vec::new();
-        addresses(b"a@x.org, b@x.org, c@x.org", None, 2, &mut some);
-        assert_eq!(some.len(), 2);
-    }
-
-    #[test]
     fn octets_without_a_charset_take_the_message_s() {
         assert_eq!(text(b"\xf0\xd2\xc9", Some("koi8-r")), "При");
         assert_eq!(text(b"caf\xe9\r\n au lait", None), "café au lait");
@@ -395,6 +365,7 @@ mod tests {
             ("Tue, 029 Apr 2019 23:34:45 -0800", Some(1_556_609_685_000)), // three digits of day
             ("21 Nov 101 10:00:00 +0000", Some(1_006_336_800_000)), // the year 2000 problem
             ("Wed, 11 Feb 98 11:51 CST", Some(887_219_460_000)),    // a zone by name
+            ("Sat, 29 Apr 1995 23:34:45 -0800 From: somebody", Some(799_227_285_000)), // a line end lost
             ("yesterday", None),
             ("", None),
         ];
@@ -431,11 +402,14 @@ mod tests {
             ("", "text/plain"),
             ("multipart/mixed; boundary=\"a b\"", "multipart/mixed"),
             ("application/octet-stream;", "application/octet-stream"),
+            ("application/pdf name=\"a.pdf\"", "application/pdf"), // a semicolon forgotten
         ];
         for (value, expected) in cases {
             assert_eq!(media_type(value.as_bytes(), None).essence, *expected, "{value}");
         }
         let media = media_type(b"multipart/mixed;\r\n boundary=\"=_a b\"", None);
         assert_eq!(media.boundary.as_deref(), Some(&b"=_a b"[..]));
+        let media = media_type(b"multipart/mixed\r\n\tboundary=b", None);
+        assert_eq!(media.boundary.as_deref(), Some(&b"b"[..]));
     }
 }

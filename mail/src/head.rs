@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Limits, attachment, field, markup, preview,
+    Limits, address, attachment, field, markup, preview,
     structure::Tree,
     text::{self, Body},
 };
@@ -87,7 +87,7 @@ pub(crate) fn of(tree: &Tree<'_>, body: &Body, limits: &Limits) -> Head {
         let name = &buffer[f.name.clone()];
         let value = &buffer[f.value.clone()];
         let is = |wanted: &str| name.eq_ignore_ascii_case(wanted.as_bytes());
-        let addresses = |out: &mut Vec<Address>| field::addresses(value, charset, limits.addresses, out);
+        let addresses = |out: &mut Vec<Address>| address::addresses(value, charset, limits.addresses, out);
         match name.len() {
             2 if is("to") => addresses(&mut head.to),
             2 if is("cc") => addresses(&mut head.cc),

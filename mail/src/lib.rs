@@ -4,6 +4,7 @@
 //! [`Message`] it returns (head, text, attachments, structure, terms, …) are computed when they are asked for,
 //! each bounded by [`Limits`].
 
+mod address;
 mod attachment;
 mod charset;
 mod field;

@@ -2,6 +2,9 @@
 
 use std::borrow::Cow;
 
+/// Octets of a body that show whether it is encoded as it says.
+const SHOWN: usize = 1 << 10;
+
 /// How a part's octets are encoded for transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Transfer {
@@ -43,6 +46,23 @@ pub(crate) fn decode(encoding: Transfer, body: &[u8], max: usize) -> Cow<'_, [u8
         Transfer::QuotedPrintable => Cow::Owned(quoted_printable(body, max)),
         Transfer::Uuencode => Cow::Owned(uuencode(body, max)),
     }
+}
+
+/// Whether a body that is declared to be base64 can be: text that was left as it is shows in its first octets.
+pub(crate) fn is_base64(body: &[u8]) -> bool {
+    let start = &body[..body.len().min(SHOWN)];
+    let (mut known, mut foreign) = (0, 0);
+    for line in start.split(|b| *b == b'\n') {
+        for byte in line.trim_ascii() {
+            match byte {
+                // What follows the padding is a footer that something appended.
+                b'=' => return foreign * 16 <= known + foreign,
+                byte if VALUES[*byte as usize] < 64 => known += 1,
+                _ => foreign += 1,
+            }
+        }
+    }
+    foreign * 16 <= known + foreign
 }
 
 /// How many octets were encoded.
@@ -222,6 +242,22 @@ mod tests {
                 String::from_utf8_lossy(body)
             );
             assert_eq!(&*decode(*encoding, body, 2), &expected[..expected.len().min(2)]);
+        }
+    }
+
+    #[test]
+    fn what_is_called_base64_and_is_none_stays_as_it_is() {
+        let cases: &[(&[u8], bool)] = &[
+            (b"aGVsbG8=\r\n", true),
+            (b"  aGVs\r\n  bG8=\r\n", true),        // indented
+            (b"aGVs*bG8gd29ybGQsIGhlbGxv\n", true), // an octet was damaged
+            (b"aGVsbG8=\nthe footer of a list, which is text", true),
+            (b"", true),
+            (b"This text was never encoded.\n", false),
+            (b"?garbage", false),
+        ];
+        for (body, expected) in cases {
+            assert_eq!(is_base64(body), *expected, "{}", String::from_utf8_lossy(body));
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     Limits,
     field::{self, Field, MediaType},
     structure::{Kind, Node},
-    transfer::Transfer,
+    transfer::{self, Transfer},
 };
 
 #[derive(Debug, Clone, Copy)]
@@ -68,18 +68,27 @@ impl<'a> Walk<'a> {
     /// The boundary line at `at`, if there is one: its level, whether it closes, where the next line starts.
     fn boundary_at(&self, at: usize) -> Option<(usize, bool, usize)> {
         let rest = self.data[at..].strip_prefix(b"--")?;
+        // RFC 2046 §5.1.1 asks for the beginning of the line only. What follows white space is passed over, for
+        // lack of a line that is the same as a boundary to its end: one may be the beginning of another.
+        self.boundary_in(rest, false).or_else(|| self.boundary_in(rest, true))
+    }
+
+    fn boundary_in(&self, rest: &[u8], may_be_followed: bool) -> Option<(usize, bool, usize)> {
         for (level, boundary) in self.boundaries.iter().enumerate().rev() {
             let Some(tail) = rest.strip_prefix(&boundary[..]) else { continue };
-            let (closing, tail) = match tail.strip_prefix(b"--") {
+            let (mut closing, tail) = match tail.strip_prefix(b"--") {
                 Some(tail) => (true, tail),
                 None => (false, tail),
             };
             let space = tail.iter().take_while(|b| matches!(b, b' ' | b'\t')).count();
-            let tail = &tail[space..];
+            let mut tail = &tail[space..];
+            if let (true, false, Some(after)) = (may_be_followed, closing, tail.strip_prefix(b"--")) {
+                (closing, tail) = (true, after);
+            }
             let ended = match tail {
                 [] | [b'\n', ..] | [b'\r', b'\n', ..] | [b'\r'] => true,
                 [b'\r', ..] => self.line_end == b'\r',
-                _ => false,
+                _ => may_be_followed && space > 0,
             };
             if ended {
                 return Some((level, closing, self.line_after(self.data.len() - tail.len())));
@@ -142,7 +151,7 @@ impl<'a> Walk<'a> {
                         value: value.min(read_end)..next.min(read_end).max(value.min(read_end)),
                     });
                 }
-            } else if fields.is_empty() || next >= self.data.len() || !self.is_header_line(next) {
+            } else if fields.is_empty() || self.starts_body(at, next) {
                 // No field and none after it: the empty line before the body was forgotten.
                 return (fields, at, None);
             } else {
@@ -153,8 +162,15 @@ impl<'a> Walk<'a> {
         (fields, self.data.len(), None)
     }
 
-    fn is_header_line(&self, at: usize) -> bool {
-        matches!(self.data[at], b'\r' | b'\n') || self.field_name(at).is_some()
+    /// Whether a line among the fields that is none of them is of the body already; `next` is the line after it.
+    fn starts_body(&self, at: usize, next: usize) -> bool {
+        let blank = self.data[next..].iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
+        let after = next + blank;
+        // With nothing behind the empty line, this is all the text there is.
+        let ends = after >= self.data.len() || blank > 0 && self.boundary_at(after).is_some();
+        // The delimiter of parts, before an empty line or after none.
+        let is_delimiter = self.data[at..].starts_with(b"--");
+        ends || is_delimiter || blank == 0 && self.field_name(next).is_none()
     }
 
     fn entity(&mut self, start: usize, parent: Option<usize>, in_digest: bool, depth: u16) -> Stop {
@@ -187,7 +203,12 @@ impl<'a> Walk<'a> {
                 self.seek(body)
             }
         };
-        self.nodes[id].body.end = self.content_end(body, stop);
+        let end = self.content_end(body, stop);
+        let node = &mut self.nodes[id];
+        node.body.end = end;
+        if node.transfer == Transfer::Base64 && !transfer::is_base64(&self.data[body..end]) {
+            node.transfer = Transfer::Identity;
+        }
         stop
     }
 
@@ -198,7 +219,10 @@ impl<'a> Walk<'a> {
         let mut stop = self.seek(body);
         loop {
             match stop {
-                Stop::Boundary { level: l, closing: false, next, .. } if l == level => {
+                // A delimiter with nothing behind it is the last one of a multipart that was cut.
+                Stop::Boundary { level: l, closing: false, next, .. }
+                    if l == level && next < self.data.len() =>
+                {
                     stop = if self.nodes.len() < self.limits.parts as usize {
                         self.entity(next, Some(id), in_digest, depth + 1)
                     } else {

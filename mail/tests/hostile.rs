@@ -123,6 +123,12 @@ fn broken_mail_is_shown_as_well_as_can_be() {
         (b"Content-Type: multipart/mixed; boundary=b\n\nno parts", "no parts"),
         (b"Content-Type: multipart/mixed; boundary=b\n\n--b\n\nno end", "no end"),
         (b"Content-Type: multipart/mixed\n\n--b\n\nx\n--b--", "--b\n\nx\n--b--"), // no boundary declared
+        (b"Content-Type: multipart/mixed; boundary=b\n\n--b and more\n\nx\n--b-- too\n", "x"), // a longer line
+        (b"Content-Type: multipart/mixed; boundary=b\n\n--b\n\nx\n--bb\n--b\n", "x\n--bb"), // cut after a delimiter
+        (b"Content-Type: multipart/mixed\n boundary=b\n\n--b\n\nx\n--b--", "x"), // a semicolon forgotten
+        (b"Content-Type: multipart/mixed; boundary=b\n--b\n\nx\n--b--", "x"),    // an empty line forgotten
+        (b"Content-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: text/plain\nx\n\n--b--", "x\n"),
+        (b"Content-Transfer-Encoding: base64\n\nnot base64, really\n", "not base64, really\n"),
         (b"Content-Type: text/plain; charset=x-none\n\ncaf\xe9", "café"),
         (b"Subject: x\n\na\0b", "ab"),
     ];
