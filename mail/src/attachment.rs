@@ -55,14 +55,14 @@ fn is_attachment(tree: &Tree<'_>, id: usize) -> bool {
     node.is_attached() || node.name().is_some() || !matches!(node.main_type(), "text" | "multipart")
 }
 
-/// The leaves that are attachments.
-pub(crate) fn ids(tree: &Tree<'_>) -> impl Iterator<Item = usize> {
-    tree.leaves().into_iter().filter(|id| is_attachment(tree, *id))
+/// The leaves of the message of that root that are attachments.
+pub(crate) fn ids(tree: &Tree<'_>, root: usize) -> impl Iterator<Item = usize> {
+    tree.leaves(root).into_iter().filter(|id| is_attachment(tree, *id))
 }
 
 pub(crate) fn list(tree: &Tree<'_>) -> Vec<Attachment> {
     let numbers = tree.numbers();
-    let list = ids(tree).map(|id| {
+    let list = ids(tree, 0).map(|id| {
         let node = &tree.nodes[id];
         Attachment {
             part_id: numbers[id].clone(),
@@ -79,7 +79,7 @@ pub(crate) fn list(tree: &Tree<'_>) -> Vec<Attachment> {
 
 /// Whether an attachment is more than the message's furniture.
 pub(crate) fn has_any(tree: &Tree<'_>) -> bool {
-    ids(tree).any(|id| {
+    ids(tree, 0).any(|id| {
         let node = &tree.nodes[id];
         let essence = node.media.essence.as_str();
         let parent = node.parent.map_or("", |p| tree.nodes[p].media.essence.as_str());
@@ -111,7 +111,7 @@ pub(crate) fn part<'a>(tree: &'a Tree<'_>, part_id: &str) -> Option<Part<'a>> {
 
 pub(crate) fn calendar(tree: &Tree<'_>) -> Vec<CalendarPart> {
     let numbers = tree.numbers();
-    let leaves = tree.leaves().into_iter().filter(|id| tree.nodes[*id].media.essence == "text/calendar");
+    let leaves = tree.leaves(0).into_iter().filter(|id| tree.nodes[*id].media.essence == "text/calendar");
     let parts = leaves.map(|id| CalendarPart {
         part_id: numbers[id].clone(),
         method: tree.nodes[id]

@@ -65,16 +65,17 @@ pub struct Header {
     pub value: String,
 }
 
-/// The charset that header octets are in when nothing declares one: that of the text, where it says so.
-pub(crate) fn charset<'a>(tree: &'a Tree<'_>) -> Option<&'a str> {
-    text::charset_of(tree, 0).or_else(|| {
-        let first = *tree.nodes[0].children.first()?;
+/// The charset that header octets of the message of that root are in when nothing declares one: that of the text,
+/// where it says so.
+pub(crate) fn charset<'a>(tree: &'a Tree<'_>, root: usize) -> Option<&'a str> {
+    text::charset_of(tree, root).or_else(|| {
+        let first = *tree.nodes[root].children.first()?;
         text::charset_of(tree, first)
     })
 }
 
 pub(crate) fn of(tree: &Tree<'_>, body: &Body, limits: &Limits) -> Head {
-    let charset = charset(tree);
+    let charset = charset(tree, 0);
     let mut head = Head {
         preview: preview_of(tree, body),
         has_attachment: attachment::has_any(tree),

@@ -17,7 +17,7 @@ pub struct Message<'x> {
 /// Finds the parts of a message. Never fails: bytes that are no message are a message of text.
 pub fn parse<'x>(raw: &'x [u8], limits: &Limits) -> Message<'x> {
     let tree = Tree::of(raw, limits);
-    let body = text::Body::of(&tree);
+    let body = text::Body::of(&tree, 0);
     Message { raw, limits: *limits, tree, body }
 }
 
@@ -38,7 +38,7 @@ impl<'x> Message<'x> {
 
     /// All header fields of the message, decoded, in order.
     pub fn headers(&self) -> Vec<Header> {
-        let charset = head::charset(&self.tree);
+        let charset = head::charset(&self.tree, 0);
         let node = &self.tree.nodes[0];
         let buffer = &self.tree.buffers[node.buffer];
         let decoded = node.fields.iter().map(|f| Header {
@@ -84,14 +84,14 @@ impl<'x> Message<'x> {
         attachment::calendar(&self.tree)
     }
 
-    /// What the message is found by.
+    /// What the message is found by; what is in messages in it is words of its body.
     pub fn terms(&self) -> terms::Terms {
         terms::of(&self.tree, &self.body, &self.limits)
     }
 
     /// The language of the text, when it is one that words are stemmed in.
     pub fn language(&self) -> Option<Language> {
-        let subject = self.tree.field(0, "subject").map(|v| field::text(v, head::charset(&self.tree)));
+        let subject = self.tree.field(0, "subject").map(|v| field::text(v, head::charset(&self.tree, 0)));
         Language::detect(&subject.unwrap_or_default(), &self.text_body())
     }
 }

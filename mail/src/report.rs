@@ -30,7 +30,7 @@ pub struct ReportedRecipient {
 }
 
 pub(crate) fn of(tree: &Tree<'_>) -> Option<Report> {
-    let id = tree.leaves().into_iter().find(|id| {
+    let id = tree.leaves(0).into_iter().find(|id| {
         matches!(
             tree.nodes[*id].media.essence.as_str(),
             "message/delivery-status" | "message/global-delivery-status"

@@ -159,10 +159,18 @@ impl<'x> Tree<'x> {
         numbers
     }
 
-    /// The leaves of the message itself, in order: a message/rfc822 is one.
-    pub(crate) fn leaves(&self) -> Vec<usize> {
+    /// The messages in the message, at every depth, by their root.
+    pub(crate) fn messages(&self) -> impl Iterator<Item = usize> {
+        self.nodes
+            .iter()
+            .filter(|node| node.kind == Kind::Message)
+            .filter_map(|node| node.children.first().copied())
+    }
+
+    /// The leaves of the message of that root, in order: a message/rfc822 in it is one.
+    pub(crate) fn leaves(&self, root: usize) -> Vec<usize> {
         let mut leaves = Vec::new();
-        let mut pending = vec![0];
+        let mut pending = vec![root];
         while let Some(id) = pending.pop() {
             if self.nodes[id].kind == Kind::Multipart {
                 pending.extend(self.nodes[id].children.iter().rev());

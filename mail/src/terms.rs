@@ -7,6 +7,7 @@
 //! of its own.
 
 mod analysis;
+mod attached;
 mod language;
 mod query;
 
@@ -16,7 +17,7 @@ use foldhash::fast::RandomState;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Head, Limits, attachment, head,
+    Head, Limits, head,
     structure::Tree,
     text::{self, Body},
 };
@@ -28,7 +29,7 @@ pub use query::{Slot, query_address, query_phrase, query_prefix, query_words};
 
 /// Positions between two values of a field, so that no phrase spans them.
 pub const POSITION_GAP: u32 = 100;
-/// Where the text of attachments starts in [`Field::Body`].
+/// Where the words of attachments start in [`Field::Body`].
 pub const ATTACHED_TEXT: u32 = 1 << 24;
 /// Characters of a [`Form::Prefix`].
 pub const PREFIX_LENGTH: std::ops::RangeInclusive<usize> = 2..=12;
@@ -47,9 +48,9 @@ pub enum Field {
     Cc = 3,
     /// Bcc.
     Bcc = 4,
-    /// The text, and that of text attachments.
+    /// The text, and that of text attachments; of messages in the message their text, subjects, names and addresses.
     Body = 5,
-    /// Names of attachments.
+    /// Names of attachments, those of messages in the message included.
     FileName = 6,
     /// The mailing list's identifier.
     List = 7,
@@ -277,27 +278,6 @@ impl<'a> Collector<'a> {
                 self.push(Field::List, Form::Address, piece, 0);
             }
             self.words(Field::List, id, 0, false);
-        }
-    }
-
-    fn attached(&mut self, tree: &Tree<'_>, body: &Body, mut room: usize) {
-        let mut at = 0;
-        for id in attachment::ids(tree) {
-            if let Some(name) = tree.nodes[id].name() {
-                at = self.words(Field::FileName, name, at, true).saturating_add(POSITION_GAP);
-            }
-        }
-        self.end_field(Field::FileName);
-        let mut at = ATTACHED_TEXT;
-        for id in tree.leaves() {
-            if room == 0 {
-                break;
-            }
-            if tree.nodes[id].main_type() == "text" && !body.contains(id) {
-                let text = text::plain(tree, id, self.limits, room);
-                room = room.saturating_sub(text.len());
-                at = self.words(Field::Body, &text, at, false).saturating_add(POSITION_GAP);
-            }
         }
     }
 }

@@ -22,19 +22,20 @@ struct Context {
 }
 
 impl Body {
-    pub(crate) fn of(tree: &Tree<'_>) -> Self {
+    /// Of the message of that root.
+    pub(crate) fn of(tree: &Tree<'_>, root: usize) -> Self {
         let mut body = Self::default();
         let context = Context { in_alternative: false, wants_text: true, wants_html: true };
-        body.collect(tree, &[0], "mixed", context);
+        body.collect(tree, &[root], "mixed", context);
         // A message that is nothing but one text is shown, even when it calls itself an attachment or is a
         // multipart without parts.
         if body.text.is_empty()
             && body.html.is_empty()
-            && tree.nodes[0].kind == Kind::Leaf
-            && matches!(tree.nodes[0].main_type(), "text" | "multipart")
+            && tree.nodes[root].kind == Kind::Leaf
+            && matches!(tree.nodes[root].main_type(), "text" | "multipart")
         {
-            body.text.push(0);
-            body.html.push(0);
+            body.text.push(root);
+            body.html.push(root);
         }
         body
     }
