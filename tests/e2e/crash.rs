@@ -46,6 +46,7 @@ fn killed_at_random_times_under_eight_sessions_every_250_is_there_exactly_once()
             })
             .collect();
         dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        // Not a wait for something: the moment of death.
         std::thread::sleep(Duration::from_millis(20 + (dice >> 33) % 480));
         signet.kill();
         for session in sessions {

@@ -1,9 +1,9 @@
 //! The first start, later starts, and starts that are refused.
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::{Lmtp, PASSWORD, Signet, message, wait_for};
 
@@ -87,12 +87,24 @@ fn data_without_their_key_or_with_another_are_refused_and_get_no_new_one() {
     signet.start();
 }
 
+/// How many files and directories lie under a path, as far as they are still there.
+fn entries(path: &Path) -> usize {
+    let found = std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
+    found.map(|path| if path.is_dir() { 1 + entries(&path) } else { 1 }).sum()
+}
+
 #[test]
 fn a_first_start_killed_at_any_moment_is_finished_by_the_next() {
-    for milliseconds in [0, 5, 10, 20, 30, 40, 60, 80, 120] {
+    // The moments are what has been made by then, which on a slow machine are the same.
+    for made in [0, 1, 2, 4, 7, 12, 20, 30, usize::MAX] {
         let mut signet = Signet::new();
         let mut child = signet.command(&[]).stdout(Stdio::null()).spawn().unwrap();
-        std::thread::sleep(Duration::from_millis(milliseconds));
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let is_ready = || std::net::TcpStream::connect(("127.0.0.1", signet.lmtp)).is_ok();
+        while entries(signet.home.path()) < made && !is_ready() {
+            assert!(Instant::now() < deadline, "the start goes no further");
+            std::thread::yield_now();
+        }
         child.kill().unwrap();
         child.wait().unwrap();
         signet.start();
@@ -156,10 +168,10 @@ fn a_stop_finishes_the_transaction_in_progress_and_takes_no_new_one() {
     let (first, rest) = text.split_at(40);
     session.send(first).unwrap();
     let delivering = std::thread::spawn({
-        let rest = rest.to_owned();
+        let (rest, port) = (rest.to_owned(), signet.lmtp);
         move || {
-            // So that the signal comes first.
-            std::thread::sleep(Duration::from_millis(500));
+            // The stop has begun when nobody else is let in.
+            wait_for("421 for a new session", || Lmtp::connect(port).err());
             let kept = session.command(&format!("{rest}.")).unwrap();
             (kept, session.command("MAIL FROM:<>").ok())
         }
