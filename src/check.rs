@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use schema::{
-    Account, Durability, Error, Instance, Job, List, ListPosition, MessageId, Millis, Result, Row, Scan,
-    State, Table, Write,
+    Account, Durability, Entry, Error, Instance, Job, List, ListPosition, MessageId, Millis, Result, Row,
+    Scan, Table, Write,
 };
 use serde_json::{Value, json};
 
@@ -120,13 +120,6 @@ async fn rows(instance: &Instance, table: Table, partition: Vec<u8>) -> Result<V
     }
 }
 
-/// What a list's row says, as the schema writes it: a mark for unread, then the size without its leading zeros.
-fn entry(state: &State, size: u64) -> Vec<u8> {
-    let octets = size.to_be_bytes();
-    let first = octets.iter().position(|&octet| octet != 0).unwrap_or(octets.len());
-    [&[u8::from(state.is_unread())], &octets[first..]].concat()
-}
-
 struct Check<'a> {
     account: Account,
     repair: bool,
@@ -204,7 +197,7 @@ impl Check<'_> {
             if found.is_none() && self.account.message(id).await?.as_ref() == Some(&message) {
                 self.note(Drift::MissingListRow);
                 if self.repair {
-                    let put = Write::Put(key, entry(&message.state, message.row.size));
+                    let put = Write::Put(key, Entry::new(&message.state, message.row.size).to_bytes());
                     self.instance().backend.store.write(vec![put], Durability::Now).await?;
                 }
             }

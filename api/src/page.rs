@@ -5,6 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use schema::{Account, ListPosition, Position};
 
 use crate::error::Problem;
+use crate::json::Time;
 
 /// Octets of the keyed digest in a cursor.
 const MAC: usize = 16;
@@ -28,6 +29,12 @@ impl<'a> Listing<'a> {
             Some(value) => [b"=".as_slice(), value.as_ref()].concat(),
         });
         self
+    }
+
+    /// The same within times.
+    pub(crate) fn within(self, after: Option<Time>, before: Option<Time>) -> Self {
+        let octets = |time: Option<Time>| time.map(|time| time.0.to_be_bytes());
+        self.with(octets(after)).with(octets(before))
     }
 
     fn mac(&self, position: &[u8]) -> [u8; 32] {

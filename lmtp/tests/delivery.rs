@@ -85,10 +85,7 @@ impl House {
         let faulty = Arc::new(Faulty { blobs: backend.blobs.clone(), fails: AtomicBool::new(false) });
         backend.blobs = faulty.clone();
         let clock = ManualClock::at(NOW);
-        let keys = seal::KeyFile::create(&directory.path().join("master.key"), &[7; 16]).unwrap();
-        let settings = schema::Settings::default();
-        let instance = Instance::open(backend, keys, [7; 16], clock.clone(), settings).await.unwrap();
-        instance.add_domain("one.example").await.unwrap();
+        let instance = schema::contract::instance(backend, directory.path(), clock.clone()).await;
         for (address, quota) in
             [("anna@one.example", None), ("boris@one.example", None), ("chloe@one.example", Some(1))]
         {

@@ -78,8 +78,7 @@ impl Account {
         let id = self.message_id(incoming.raw);
         self.instance.note_keeping();
         // Two sessions that bring the same bytes at once: the second finds what the first has written.
-        let lock = usize::from(id.0[0] ^ self.id.0[0]) % self.instance.deliveries.len();
-        let _turn = self.instance.deliveries[lock].lock().await;
+        let _turn = self.instance.lock_message(self.id, id).await;
 
         let message = RowKey::of_message(Table::Messages, self.id, id);
         let deletion = RowKey::of_message(Table::Deletions, self.id, id);
@@ -170,7 +169,7 @@ impl Account {
             mailboxes: [arrival.mailbox.unwrap_or(inbox)].into(),
             keywords: arrival.keywords,
         };
-        let entry = Entry { unread: state.is_unread(), size: row.size }.to_bytes();
+        let entry = Entry::new(&state, row.size).to_bytes();
 
         let mut writes = self.activity_writes(thread, discussion, at).await?;
         let key = RowKey::of_message(Table::Messages, self.id, id);

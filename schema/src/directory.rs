@@ -1,8 +1,8 @@
-//! Domains, accounts and addresses: whose mail is whose.
+//! Accounts and addresses: whose mail is whose.
 
 use serde::{Deserialize, Serialize};
 
-use crate::address::{MailAddress, parse_domain};
+use crate::address::MailAddress;
 use crate::mailbox::MailboxRow;
 use crate::password::hash_password;
 use crate::{
@@ -12,14 +12,6 @@ use crate::{
 
 /// Rows read at once where all are wanted.
 const PAGE: usize = 1_000;
-/// A domain that we host.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Domain {
-    /// Its name, lower-cased.
-    pub name: String,
-    /// When it was added.
-    pub created_at: Millis,
-}
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct AccountRow {
@@ -70,10 +62,6 @@ fn account_row(id: AccountId) -> RowKey {
 }
 
 impl Instance {
-    fn domain_row(&self, name: &str) -> RowKey {
-        RowKey::new(Table::Domains, [], self.keyring.instance().hash("domain", name.as_bytes()))
-    }
-
     fn address_hash(&self, address: &MailAddress) -> [u8; 32] {
         self.keyring.instance().hash("address", address.to_string().as_bytes())
     }
@@ -82,54 +70,8 @@ impl Instance {
         RowKey::new(Table::Addresses, self.address_hash(address), [])
     }
 
-    async fn row(&self, key: &RowKey) -> Result<Option<Vec<u8>>> {
+    pub(crate) async fn row(&self, key: &RowKey) -> Result<Option<Vec<u8>>> {
         Ok(self.backend.store.get(std::slice::from_ref(key)).await?.pop().flatten())
-    }
-
-    /// Hosts a domain.
-    ///
-    /// # Errors
-    /// [`Error::Refused`] if it is not a domain name, [`Error::Conflict`] if it is there already.
-    pub async fn add_domain(&self, name: &str) -> Result<()> {
-        let name = parse_domain(name)?;
-        let key = self.domain_row(&name);
-        let domain = Domain { name, created_at: self.now() };
-        let sealed = value::seal_instance(self.keyring.instance(), &key, &domain);
-        match self.backend.store.replace(key, None, Some(sealed), vec![]).await? {
-            true => Ok(()),
-            false => Err(Error::Conflict { what: "the domain is there already" }),
-        }
-    }
-
-    /// The domains that we host, by name.
-    pub async fn domains(&self) -> Result<Vec<Domain>> {
-        let mut domains = Vec::new();
-        for (clustering, sealed) in self.all_rows(Table::Domains).await? {
-            let key = RowKey::new(Table::Domains, [], clustering);
-            domains.push(value::open_instance::<Domain>(self.keyring.instance(), &key, &sealed)?);
-        }
-        domains.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(domains)
-    }
-
-    /// Hosts a domain no more. False if it was not there.
-    ///
-    /// # Errors
-    /// [`Error::Conflict`] while an account has an address on it.
-    pub async fn remove_domain(&self, name: &str) -> Result<bool> {
-        let name = parse_domain(name)?;
-        let key = self.domain_row(&name);
-        if self.row(&key).await?.is_none() {
-            return Ok(false);
-        }
-        let suffix = format!("@{name}");
-        for id in self.accounts().await? {
-            if self.addresses(id).await?.iter().any(|address| address.ends_with(&suffix)) {
-                return Err(Error::Conflict { what: "an account has an address on the domain" });
-            }
-        }
-        self.backend.store.write(vec![Write::Delete(key)], Durability::Now).await?;
-        Ok(true)
     }
 
     /// Creates an account with its mailboxes and its first address.
@@ -381,7 +323,7 @@ impl Instance {
         self.keyring.rotate().await
     }
 
-    async fn all_rows(&self, table: Table) -> Result<Vec<crate::Row>> {
+    pub(crate) async fn all_rows(&self, table: Table) -> Result<Vec<crate::Row>> {
         self.rows_of(Scan::all(table, [], PAGE)).await
     }
 

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use moka::sync::Cache;
 use seal::{AccountKeys, KeyFile};
-use tokio::sync::Mutex;
 
 use crate::keyring::Keyring;
+use crate::locks::Locks;
 use crate::opened::Opened;
 use crate::{AccountId, Backend, Clock, ListPosition, MailboxId, Millis, Position, Result, Role, Totals};
 
@@ -29,9 +29,6 @@ impl Default for Settings {
     }
 }
 
-/// Deliveries of the same message that wait for each other stand in one of this many queues.
-const DELIVERY_LOCKS: usize = 256;
-
 /// What one running Signet shares: backend, keys, clock, settings.
 pub struct Instance {
     /// Where everything is kept.
@@ -44,7 +41,7 @@ pub struct Instance {
     started: Instant,
     /// Microseconds after `started` at which a message was last being kept.
     kept_at: AtomicU64,
-    pub(crate) deliveries: Vec<Mutex<()>>,
+    pub(crate) locks: Locks,
     pub(crate) used: Cache<AccountId, Arc<AtomicU64>>,
     pub(crate) totals: Cache<(AccountId, MailboxId), (Position, Totals)>,
     pub(crate) quotas: Cache<AccountId, Option<u64>>,
@@ -82,7 +79,7 @@ impl Instance {
             keyring,
             started: Instant::now(),
             kept_at: AtomicU64::new(0),
-            deliveries: (0..DELIVERY_LOCKS).map(|_| Mutex::new(())).collect(),
+            locks: Locks::default(),
             used: Cache::new(100_000),
             totals: Cache::new(100_000),
             quotas: Cache::new(100_000),

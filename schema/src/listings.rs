@@ -24,15 +24,6 @@ pub struct Thread {
     pub unread: u64,
 }
 
-/// A page of threads, newest activity first.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct ThreadPage {
-    /// The threads.
-    pub items: Vec<Thread>,
-    /// Where the next page goes on; `None` at the end.
-    pub next: Option<ListPosition>,
-}
-
 /// A discussion in a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Discussion {
@@ -42,13 +33,89 @@ pub struct Discussion {
     pub newest: Message,
 }
 
-/// A page of discussions, newest activity first.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct DiscussionPage {
-    /// The discussions.
-    pub items: Vec<Discussion>,
+/// A page of threads or discussions, newest activity first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ActivityPage<T> {
+    /// The threads or discussions.
+    pub items: Vec<T>,
     /// Where the next page goes on; `None` at the end.
     pub next: Option<ListPosition>,
+}
+
+/// What a row of activity comes to.
+enum Activity<T> {
+    /// It is shown.
+    Shown(T),
+    /// The listing leaves it out.
+    LeftOut,
+    /// The newest message is not there any more.
+    OutOfDate,
+}
+
+/// What is listed by its newest message.
+trait Listed: Sync {
+    const TABLE: Table;
+    type Item: Send;
+
+    fn read(
+        &self,
+        account: &Account,
+        place: ListPosition,
+    ) -> impl Future<Output = Result<Activity<Self::Item>>> + Send;
+}
+
+struct Threads<'a> {
+    filter: &'a ListFilter,
+    mailbox: Option<MailboxId>,
+}
+
+impl Threads<'_> {
+    fn is_wanted(&self, message: &Message) -> bool {
+        let (filter, state) = (self.filter, &message.state);
+        self.mailbox.is_none_or(|mailbox| state.mailboxes.contains(&mailbox))
+            && filter.keyword.as_ref().is_none_or(|keyword| state.keywords.contains(keyword))
+            && filter.not_keyword.as_ref().is_none_or(|keyword| !state.keywords.contains(keyword))
+    }
+}
+
+impl Listed for Threads<'_> {
+    const TABLE: Table = Table::ThreadsByActivity;
+    type Item = Thread;
+
+    async fn read(&self, account: &Account, place: ListPosition) -> Result<Activity<Thread>> {
+        let id = ThreadId(place.id);
+        let messages = match account.root(id).await? {
+            root if root == id => account.messages_of_thread(id).await?,
+            _ => vec![],
+        };
+        let newest = messages.last().filter(|newest| newest.row.received_at == place.at).cloned();
+        let Some(newest) = newest else { return Ok(Activity::OutOfDate) };
+        if !messages.iter().any(|message| self.is_wanted(message)) {
+            return Ok(Activity::LeftOut);
+        }
+        Ok(Activity::Shown(Thread {
+            id,
+            messages: messages.iter().map(|message| message.id).collect(),
+            unread: messages.iter().filter(|message| message.state.is_unread()).count() as u64,
+            newest,
+        }))
+    }
+}
+
+struct Discussions;
+
+impl Listed for Discussions {
+    const TABLE: Table = Table::DiscussionsByActivity;
+    type Item = Discussion;
+
+    async fn read(&self, account: &Account, place: ListPosition) -> Result<Activity<Discussion>> {
+        let id = DiscussionId(place.id);
+        let newest = match account.newest(List::Discussion(id), 1).await?.pop() {
+            Some(newest) if newest.at == place.at => account.message(MessageId(newest.id)).await?,
+            _ => None,
+        };
+        Ok(newest.map_or(Activity::OutOfDate, |newest| Activity::Shown(Discussion { id, newest })))
+    }
 }
 
 impl Account {
@@ -60,50 +127,39 @@ impl Account {
         mailbox: Option<MailboxId>,
         from: Option<ListPosition>,
         limit: usize,
-    ) -> Result<ThreadPage> {
-        let mut page = ThreadPage::default();
-        let (mut from, mut looked_at) = (from, 0);
+    ) -> Result<ActivityPage<Thread>> {
+        self.activity_page(&Threads { filter, mailbox }, filter, from, limit).await
+    }
+
+    /// A page of what is listed. It may be short where the listing leaves out many.
+    async fn activity_page<L: Listed>(
+        &self,
+        listed: &L,
+        filter: &ListFilter,
+        mut from: Option<ListPosition>,
+        limit: usize,
+    ) -> Result<ActivityPage<L::Item>> {
+        let (mut items, mut looked_at) = (Vec::new(), 0);
         loop {
-            let partition = (Table::ThreadsByActivity, self.id.as_bytes().to_vec());
+            let partition = (L::TABLE, self.id.as_bytes().to_vec());
             let rows = self.backend().store.scan(&scan_times(partition, filter, from, limit + 1)).await?;
             let is_last = rows.len() <= limit;
             for place in rows.iter().filter_map(|(clustering, _)| ListPosition::from_clustering(clustering)) {
-                if page.items.len() == limit || looked_at >= limit.saturating_mul(PATIENCE) {
-                    page.next = from;
-                    return Ok(page);
+                if items.len() == limit || looked_at >= limit.saturating_mul(PATIENCE) {
+                    return Ok(ActivityPage { items, next: from });
                 }
                 looked_at += 1;
                 from = Some(place);
-                let id = ThreadId(place.id);
-                let messages = match self.root(id).await? {
-                    root if root == id => self.messages_of_thread(id).await?,
-                    _ => vec![],
-                };
-                let newest = messages.last().filter(|newest| newest.row.received_at == place.at).cloned();
-                let Some(newest) = newest else {
-                    self.forget_activity(Table::ThreadsByActivity, place).await?;
-                    continue;
-                };
-                if messages.iter().any(|message| self.is_wanted(filter, mailbox, message)) {
-                    page.items.push(Thread {
-                        id,
-                        messages: messages.iter().map(|message| message.id).collect(),
-                        unread: messages.iter().filter(|message| message.state.is_unread()).count() as u64,
-                        newest,
-                    });
+                match listed.read(self, place).await? {
+                    Activity::Shown(item) => items.push(item),
+                    Activity::LeftOut => {}
+                    Activity::OutOfDate => self.forget_activity(L::TABLE, place).await?,
                 }
             }
             if is_last {
-                return Ok(page);
+                return Ok(ActivityPage { items, next: None });
             }
         }
-    }
-
-    fn is_wanted(&self, filter: &ListFilter, mailbox: Option<MailboxId>, message: &Message) -> bool {
-        let state = &message.state;
-        mailbox.is_none_or(|mailbox| state.mailboxes.contains(&mailbox))
-            && filter.keyword.as_ref().is_none_or(|keyword| state.keywords.contains(keyword))
-            && filter.not_keyword.as_ref().is_none_or(|keyword| !state.keywords.contains(keyword))
     }
 
     /// A row of activity that is out of date is not needed any more.
@@ -132,34 +188,8 @@ impl Account {
         filter: &ListFilter,
         from: Option<ListPosition>,
         limit: usize,
-    ) -> Result<DiscussionPage> {
-        let mut page = DiscussionPage::default();
-        let (mut from, mut looked_at) = (from, 0);
-        loop {
-            let partition = (Table::DiscussionsByActivity, self.id.as_bytes().to_vec());
-            let rows = self.backend().store.scan(&scan_times(partition, filter, from, limit + 1)).await?;
-            let is_last = rows.len() <= limit;
-            for place in rows.iter().filter_map(|(clustering, _)| ListPosition::from_clustering(clustering)) {
-                if page.items.len() == limit || looked_at >= limit.saturating_mul(PATIENCE) {
-                    page.next = from;
-                    return Ok(page);
-                }
-                looked_at += 1;
-                from = Some(place);
-                let id = DiscussionId(place.id);
-                let newest = match self.newest(List::Discussion(id), 1).await?.pop() {
-                    Some(newest) if newest.at == place.at => self.message(MessageId(newest.id)).await?,
-                    _ => None,
-                };
-                match newest {
-                    Some(newest) => page.items.push(Discussion { id, newest }),
-                    None => self.forget_activity(Table::DiscussionsByActivity, place).await?,
-                }
-            }
-            if is_last {
-                return Ok(page);
-            }
-        }
+    ) -> Result<ActivityPage<Discussion>> {
+        self.activity_page(&Discussions, filter, from, limit).await
     }
 
     /// A page of a discussion's messages, newest first; `None` if there is no such discussion.

@@ -124,8 +124,7 @@ impl Account {
     /// same), [`Error::Limit`] if there are too many.
     pub async fn create_mailbox(&self, name: &str) -> Result<Mailbox> {
         check_name(name)?;
-        let lock = usize::from(self.id.0[1]) % self.instance.deliveries.len();
-        let _turn = self.instance.deliveries[lock].lock().await;
+        let _turn = self.instance.lock_mailbox_names(self.id).await;
         let there = self.all_mailboxes().await?;
         if there.len() >= MAILBOXES {
             return Err(Error::Limit { what: "the number of mailboxes" });
@@ -160,8 +159,7 @@ impl Account {
     /// As [`Account::create_mailbox`].
     pub async fn rename_mailbox(&self, id: MailboxId, name: &str) -> Result<Option<Mailbox>> {
         check_name(name)?;
-        let lock = usize::from(self.id.0[1]) % self.instance.deliveries.len();
-        let _turn = self.instance.deliveries[lock].lock().await;
+        let _turn = self.instance.lock_mailbox_names(self.id).await;
         let there = self.all_mailboxes().await?;
         let Some(mailbox) = there.iter().find(|mailbox| mailbox.id == id) else { return Ok(None) };
         Self::check_free(&there, name, Some(id))?;

@@ -98,7 +98,7 @@ impl Account {
     /// The list rows that differ between the state as it stands and the one to come.
     fn state_writes(&self, id: MessageId, current: &Current, state: &State) -> Vec<Write> {
         let at = ListPosition::new(current.row.received_at, id.0);
-        let entry = |state: &State| Entry { unread: state.is_unread(), size: current.row.size };
+        let entry = |state: &State| Entry::new(state, current.row.size);
         let old: HashSet<List> = self.lists(&current.row, &current.state).into_iter().collect();
         let new: HashSet<List> = self.lists(&current.row, state).into_iter().collect();
         let is_same_entry = entry(&current.state) == entry(state);
@@ -167,8 +167,7 @@ impl Account {
     /// Takes away what is left of a message that was finally deleted: its index entry and its bytes. One that came
     /// back meanwhile stays.
     pub async fn remove_message_remains(&self, id: MessageId) -> Result<()> {
-        let lock = usize::from(id.0[0] ^ self.id.0[0]) % self.instance.deliveries.len();
-        let _turn = self.instance.deliveries[lock].lock().await;
+        let _turn = self.instance.lock_message(self.id, id).await;
         if self.message_row(id).await?.is_some() {
             return Ok(());
         }

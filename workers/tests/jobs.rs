@@ -15,8 +15,6 @@ use schema::{
 use tokio_util::sync::CancellationToken;
 use workers::Settings;
 
-const INSTANCE: [u8; 16] = [7; 16];
-
 /// An index whose first puts fail.
 struct Failing {
     index: Arc<dyn SearchIndex>,
@@ -77,12 +75,8 @@ impl Place {
         let embedded = Embedded::open(&directory.path().join("data"), Options::default()).unwrap();
         let mut backend = embedded.backend();
         backend.index = Arc::new(Failing { index: backend.index, faults: faults.into(), fault });
-        let keys = seal::KeyFile::create(&directory.path().join("a.key"), &INSTANCE).unwrap();
-        let settings = schema::Settings::default();
-        let instance =
-            Instance::open(backend, keys, INSTANCE, Arc::new(SystemClock), settings).await.unwrap();
-        instance.add_domain("example.org").await.unwrap();
-        let id = instance.create_account("anna@example.org", "correct horse", None).await.unwrap();
+        let instance = schema::contract::instance(backend, directory.path(), Arc::new(SystemClock)).await;
+        let id = instance.create_account("anna@one.example", "correct horse", None).await.unwrap();
         let account = instance.account(id).await.unwrap().unwrap();
         let stop = CancellationToken::new();
         Self { instance, account, stop, _embedded: embedded, _directory: directory }

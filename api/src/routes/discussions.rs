@@ -73,9 +73,7 @@ pub(crate) struct Discussions {
     responses((status = 200, description = "A page of discussions.", body = Discussions))
 )]
 pub(crate) async fn list(Parameters(given): Parameters<DiscussionsParameters>, caller: Caller) -> Answer {
-    let listing = Listing::new(&caller.account, "discussions")
-        .with(given.after.map(|time| time.0.to_be_bytes()))
-        .with(given.before.map(|time| time.0.to_be_bytes()));
+    let listing = Listing::new(&caller.account, "discussions").within(given.after, given.before);
     let from = listing.position(given.cursor.as_deref())?;
     let page = caller.account.discussions(&given.filter(), from, given.limit()).await?;
     let next_cursor = listing.next(page.next);
@@ -95,10 +93,8 @@ pub(crate) async fn read(
     Parameters(given): Parameters<DiscussionsParameters>,
     caller: Caller,
 ) -> Answer {
-    let listing = Listing::new(&caller.account, "discussion")
-        .with(Some(id.0))
-        .with(given.after.map(|time| time.0.to_be_bytes()))
-        .with(given.before.map(|time| time.0.to_be_bytes()));
+    let listing =
+        Listing::new(&caller.account, "discussion").with(Some(id.0)).within(given.after, given.before);
     let from = listing.position(given.cursor.as_deref())?;
     let page = caller.account.discussion(DiscussionId(id.0), &given.filter(), from, given.limit()).await?;
     let page = page.ok_or_else(Problem::not_found)?;

@@ -88,8 +88,7 @@ pub(crate) async fn list(Parameters(given): Parameters<MessagesParameters>, call
         .with(given.mailbox.as_ref())
         .with(keyword.as_ref())
         .with(not_keyword.as_ref())
-        .with(given.after.map(|time| time.0.to_be_bytes()))
-        .with(given.before.map(|time| time.0.to_be_bytes()));
+        .within(given.after, given.before);
     let from = listing.position(given.cursor.as_deref())?;
     let (list, keyword) = match (&given.mailbox, keyword) {
         (Some(mailbox), keyword) => {

@@ -79,10 +79,8 @@ pub(crate) struct Thread {
 )]
 pub(crate) async fn list(Parameters(given): Parameters<ThreadsParameters>, caller: Caller) -> Answer {
     let account = &caller.account;
-    let listing = Listing::new(account, "threads")
-        .with(given.mailbox.as_ref())
-        .with(given.after.map(|time| time.0.to_be_bytes()))
-        .with(given.before.map(|time| time.0.to_be_bytes()));
+    let listing =
+        Listing::new(account, "threads").with(given.mailbox.as_ref()).within(given.after, given.before);
     let from = listing.position(given.cursor.as_deref())?;
     let mailbox = match &given.mailbox {
         Some(mailbox) => Some(by_parameter(account, "mailbox", mailbox).await?),

@@ -12,13 +12,12 @@ use axum::body::Body;
 use embedded::{Embedded, Options};
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt;
-use schema::{Account, Arrival, Envelope, Incoming, Instance, MessageId, Settings, SystemClock};
+use schema::{Account, Arrival, Envelope, Incoming, Instance, MessageId, SystemClock};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
 pub const PASSWORD: &str = "correct horse battery";
 pub const TOKEN: &str = "the operator's token";
-const INSTANCE: [u8; 16] = [7; 16];
 
 pub struct Answer {
     pub status: StatusCode,
@@ -77,11 +76,8 @@ impl Service {
     pub async fn start_with(settings: ApiSettings) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let embedded = Embedded::open(&directory.path().join("data"), Options::default()).unwrap();
-        let keys = seal::KeyFile::create(&directory.path().join("a.key"), &INSTANCE).unwrap();
         let clock = Arc::new(SystemClock);
-        let instance =
-            Instance::open(embedded.backend(), keys, INSTANCE, clock, Settings::default()).await.unwrap();
-        instance.add_domain("one.example").await.unwrap();
+        let instance = schema::contract::instance(embedded.backend(), directory.path(), clock).await;
         let readiness = Readiness::default();
         readiness.set(true);
         let internal = Internal {

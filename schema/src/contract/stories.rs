@@ -4,33 +4,18 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use seal::KeyFile;
-
 use crate::{
-    Account, Arrival, Backend, ChangeKind, Deleted, Durability, Envelope, Error, Incoming, Instance, Job, Kept,
-    List, ListFilter, ManualClock, MessageId, Patched, Position, Recipient, Role, RowKey, Settings, StatePatch,
-    Table, ThreadId, Write,
+    Account, Arrival, Backend, ChangeKind, Deleted, Durability, Envelope, Error, Incoming, Instance, Job, Kept, List, ListFilter, ManualClock, MessageId, Patched, Position, Recipient, Role, RowKey, StatePatch, Table, ThreadId, Write,
 };
 
-const INSTANCE: [u8; 16] = [7; 16];
 const DAY: u64 = 24 * 3_600_000;
 /// 2026-01-01T00:00:00Z.
 const NOW: u64 = 1_767_225_600_000;
 
 /// An instance on `backend`, its keys under `keys`, with the domain one.example.
 pub async fn instance(backend: Backend, keys: &Path) -> (Arc<Instance>, Arc<ManualClock>) {
-    let path = keys.join("master.key");
-    let key_file = match path.exists() {
-        true => KeyFile::open(&path, &INSTANCE).expect("the key file opens"),
-        false => KeyFile::create(&path, &INSTANCE).expect("the key file can be made"),
-    };
     let clock = ManualClock::at(NOW);
-    let opened = Instance::open(backend, key_file, INSTANCE, clock.clone(), Settings::default()).await;
-    let instance = opened.expect("the instance opens");
-    if instance.domains().await.expect("domains can be read").is_empty() {
-        instance.add_domain("one.example").await.expect("a domain can be added");
-    }
-    (instance, clock)
+    (super::instance(backend, keys, clock.clone()).await, clock)
 }
 
 async fn new_account(instance: &Arc<Instance>, address: &str) -> Account {
