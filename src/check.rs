@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use schema::{
-    Account, Durability, Entry, Error, Instance, Job, List, ListPosition, MessageId, Millis, Result, Row,
-    Scan, Table, Write,
+    Account, DiscussionId, Durability, Entry, Error, Instance, Job, List, ListPosition, MailboxId, Message,
+    MessageId, Millis, Result, Row, Scan, Table, ThreadId, Write,
 };
 use serde_json::{Value, json};
 
@@ -205,45 +205,84 @@ impl Check<'_> {
         Ok(())
     }
 
-    async fn drop_list_row(&mut self, list: List, at: ListPosition) -> Result<()> {
-        let key = list.row(self.account.id(), at);
-        // Rows of a message that is being kept or moved right now are written together.
-        let still = self.instance().backend.store.get(std::slice::from_ref(&key)).await?.pop().flatten();
-        if still.is_some() && !self.belongs(list, at).await? {
-            self.note(Drift::StaleListRow);
-            if self.repair {
-                self.instance().backend.store.write(vec![Write::Delete(key)], Durability::Now).await?;
+    /// Every row of every list but the account's own, which is read with the messages.
+    async fn check_lists(&mut self) -> Result<()> {
+        let kinds: [fn([u8; 16]) -> List; 4] = [
+            |id| List::Mailbox(MailboxId(id)),
+            List::Keyword,
+            |id| List::Thread(ThreadId(id)),
+            |id| List::Discussion(DiscussionId(id)),
+        ];
+        let id = self.account.id();
+        for list in kinds {
+            let (table, _) = list([0; 16]).partition(id);
+            let mut after = None;
+            loop {
+                let partitions = self.instance().backend.store.partitions(table, id, after, PAGE).await?;
+                let Some(&last) = partitions.last() else { break };
+                after = Some(last);
+                for of in partitions {
+                    self.check_list(list(of)).await?;
+                }
             }
         }
         Ok(())
     }
 
-    async fn belongs(&self, list: List, at: ListPosition) -> Result<bool> {
-        let Some(message) = self.account.message(MessageId(at.id)).await? else { return Ok(false) };
-        let in_list = match list {
-            List::Mailbox(mailbox) => message.state.mailboxes.contains(&mailbox),
-            _ => true,
-        };
-        Ok(in_list && message.row.received_at == at.at)
+    async fn check_list(&mut self, list: List) -> Result<()> {
+        let (table, partition) = list.partition(self.account.id());
+        for page in rows(self.instance(), table, partition).await?.chunks(PAGE) {
+            let places: Vec<ListPosition> =
+                page.iter().filter_map(|(clustering, _)| ListPosition::from_clustering(clustering)).collect();
+            let ids: Vec<MessageId> = places.iter().map(|at| MessageId(at.id)).collect();
+            let doubtful: Vec<ListPosition> = match self.account.messages(&ids).await {
+                Ok(messages) => {
+                    let found = places.into_iter().zip(&messages);
+                    let wrong = found.filter(|(at, message)| !self.stands(list, *at, message.as_ref()));
+                    wrong.map(|(at, _)| at).collect()
+                }
+                Err(error) if error.is_transient() => return Err(error),
+                // One of them does not open: each by itself.
+                Err(_) => places,
+            };
+            for at in doubtful {
+                self.drop_list_row(list, at).await?;
+            }
+        }
+        Ok(())
     }
 
-    /// Every row of every mailbox's list.
-    async fn check_lists(&mut self) -> Result<()> {
-        for (mailbox, _) in self.account.mailboxes().await? {
-            let list = List::Mailbox(mailbox.id);
-            let (table, partition) = list.partition(self.account.id());
-            for page in rows(self.instance(), table, partition).await?.chunks(PAGE) {
-                let places: Vec<ListPosition> = page
-                    .iter()
-                    .filter_map(|(clustering, _)| ListPosition::from_clustering(clustering))
-                    .collect();
-                let ids: Vec<MessageId> = places.iter().map(|at| MessageId(at.id)).collect();
-                let states = self.account.states(&ids).await?;
-                for (at, state) in places.into_iter().zip(states) {
-                    if !state.is_some_and(|state| state.mailboxes.contains(&mailbox.id)) {
-                        self.drop_list_row(list, at).await?;
-                    }
-                }
+    /// Whether the message row and the state say that the message stands there.
+    fn stands(&self, list: List, at: ListPosition, message: Option<&Message>) -> bool {
+        message
+            .is_some_and(|message| message.row.received_at == at.at && self.account.is_listed(list, message))
+    }
+
+    async fn drop_list_row(&mut self, list: List, at: ListPosition) -> Result<()> {
+        let id = MessageId(at.id);
+        match self.account.message(id).await {
+            Ok(message) if self.stands(list, at, message.as_ref()) => return Ok(()),
+            Ok(_) => {}
+            Err(error) if error.is_transient() => return Err(error),
+            // What does not open contradicts nothing; it counts as unreadable.
+            Err(_) => return Ok(()),
+        }
+        let key = list.row(self.account.id(), at);
+        let instance = self.instance().clone();
+        let store = &instance.backend.store;
+        // It went, unless it is there still: rows of a message that is being moved right now are written together.
+        if store.get(std::slice::from_ref(&key)).await?.pop().flatten().is_none() {
+            return Ok(());
+        }
+        self.note(Drift::StaleListRow);
+        if self.repair {
+            store.write(vec![Write::Delete(key.clone())], Durability::Now).await?;
+            // It may have been moved there between the look and the write.
+            if let Some(message) = self.account.message(id).await?
+                && self.stands(list, at, Some(&message))
+            {
+                let put = Write::Put(key, Entry::new(&message.state, message.row.size).to_bytes());
+                store.write(vec![put], Durability::Now).await?;
             }
         }
         Ok(())
@@ -326,3 +365,6 @@ impl Check<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

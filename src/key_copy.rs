@@ -175,6 +175,16 @@ impl MailStore for KeyCopy {
         self.store.scan(scan).await
     }
 
+    async fn partitions(
+        &self,
+        table: Table,
+        account: AccountId,
+        after: Option<[u8; 16]>,
+        limit: usize,
+    ) -> Result<Vec<[u8; 16]>> {
+        self.store.partitions(table, account, after, limit).await
+    }
+
     async fn write(&self, writes: Vec<Write>, durability: Durability) -> Result<()> {
         let is_of_keys = has_key(&writes);
         self.store.write(writes, durability).await?;

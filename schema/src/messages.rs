@@ -107,7 +107,7 @@ impl Account {
     }
 
     /// Whether the message row and the state agree that the message stands in the list.
-    fn is_listed(&self, list: List, message: &Message) -> bool {
+    pub fn is_listed(&self, list: List, message: &Message) -> bool {
         match list {
             List::Account => true,
             List::Mailbox(id) => message.state.mailboxes.contains(&id),

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use crate::{AccountId, Change, ChangePage, Position, Result, Row, RowKey, Scan};
+use crate::{AccountId, Change, ChangePage, Position, Result, Row, RowKey, Scan, Table};
 
 /// One change to one row.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +35,17 @@ pub trait MailStore: Send + Sync {
 
     /// Rows of one partition in order.
     async fn scan(&self, scan: &Scan) -> Result<Vec<Row>>;
+
+    /// Of a table whose partitions are an account and something of its own ([`crate::pair`]): the latter, for each
+    /// partition that holds a row, ascending, above `after`, at most `limit` (at least 1). For verifying only: a store
+    /// may have to go through the whole table.
+    async fn partitions(
+        &self,
+        table: Table,
+        account: AccountId,
+        after: Option<[u8; 16]>,
+        limit: usize,
+    ) -> Result<Vec<[u8; 16]>>;
 
     /// Carries out all writes. Where a crash cuts it short, what is done is a prefix of them; the embedded backend
     /// does all or none.

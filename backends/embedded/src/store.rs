@@ -139,6 +139,30 @@ impl MailStore for Store {
         }
     }
 
+    async fn partitions(
+        &self,
+        table: Table,
+        account: AccountId,
+        after: Option<[u8; 16]>,
+        limit: usize,
+    ) -> Result<Vec<[u8; 16]>> {
+        let _time = timed("rows.partitions");
+        self.log().check()?;
+        let of_account = prefix_of(table, account.as_bytes());
+        let beyond = |of: [u8; 16]| successor(&[of_account.as_slice(), &of].concat());
+        let upper = successor(&of_account);
+        let mut lower = after.map_or(of_account.clone(), beyond);
+        let mut found = Vec::new();
+        while found.len() < limit.max(1) && lower < upper {
+            let Some(guard) = self.rows().range(lower..upper.clone()).next() else { break };
+            let key = guard.key().map_err(failed(READ))?;
+            let of = *key[of_account.len()..].first_chunk().ok_or(Error::Damaged { what: table.name() })?;
+            found.push(of);
+            lower = beyond(of);
+        }
+        Ok(found)
+    }
+
     async fn write(&self, writes: Vec<Write>, durability: Durability) -> Result<()> {
         let _time = timed("rows.write");
         self.log().check()?;

@@ -66,6 +66,7 @@ contract! {
     a_scan_gives_the_rows_within_its_bounds_in_order
     a_scan_of_an_empty_partition_is_empty
     a_partition_of_the_greatest_octets_is_scanned_whole
+    partitions_come_in_pages_in_order
     a_replace_of_what_is_there_succeeds
     a_replace_of_something_else_writes_nothing
     a_feed_replayed_in_pages_is_whole_and_in_order

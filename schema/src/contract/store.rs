@@ -47,6 +47,38 @@ pub async fn values_come_in_the_order_of_their_keys(store: &dyn MailStore) {
     assert_eq!(store.get(&keys).await.unwrap(), [Some(b"three".to_vec()), None, Some(b"one".to_vec())]);
 }
 
+/// `partitions`: what partitions of a table are of beside the account, each once, in order and in pages.
+pub async fn partitions_come_in_pages_in_order(store: &dyn MailStore) {
+    let (account, other) = (AccountId::random(), AccountId::random());
+    let row = |account, table, of: [u8; 16], clustering: &[u8]| {
+        Write::Put(RowKey::new(table, pair(account, &of), clustering), vec![1])
+    };
+    let all = [[0; 16], [7; 16], [8; 16], [0xFF; 16]];
+    let mut writes = vec![
+        row(account, Table::MessagesByThread, [1; 16], b""),
+        row(other, Table::MessagesByKeyword, [2; 16], b""),
+        row(account, Table::MessagesByKeyword, [3; 16], b"x"),
+        Write::Delete(RowKey::new(Table::MessagesByKeyword, pair(account, &[3; 16]), *b"x")),
+    ];
+    for of in all {
+        let clusterings: [&[u8]; 3] = [&[], &[0; 24], &[0xFF; 24]];
+        writes.extend(clusterings.map(|clustering| row(account, Table::MessagesByKeyword, of, clustering)));
+    }
+    store.write(writes, Durability::Now).await.unwrap();
+    for limit in [1, 2, 4, 10] {
+        let (mut after, mut found) = (None, Vec::new());
+        loop {
+            let page = store.partitions(Table::MessagesByKeyword, account, after, limit).await.unwrap();
+            assert!(page.len() <= limit);
+            let Some(last) = page.last() else { break };
+            after = Some(*last);
+            found.extend(page);
+        }
+        assert_eq!(found, all, "limit {limit}");
+    }
+    assert_eq!(store.partitions(Table::Links, account, None, 10).await.unwrap(), [[0; 16]; 0]);
+}
+
 /// `get`: what a call that returned has written is seen.
 pub async fn what_was_written_is_seen(store: &dyn MailStore) {
     let account = AccountId::random();
