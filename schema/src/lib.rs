@@ -61,7 +61,7 @@ pub use mailbox::{Mailbox, Role, Totals};
 pub use mailboxes::MailboxDeleted;
 pub use message::{Envelope, KEYWORDS, Message, MessageRow, Patched, State, StatePatch, is_keyword};
 pub use messages::{ListFilter, MessagePage};
-pub use queue::{DeadLetter, Depth, Job, JobQueue, Lease};
+pub use queue::{DeadLetter, Depth, Job, JobQueue, LOST_LEASES, Lease};
 pub use states::Deleted;
 pub use store::{Durability, MailStore, Write};
 pub use table::{List, ListPosition, Row, RowKey, Scan, Table, pair};

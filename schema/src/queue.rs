@@ -60,6 +60,10 @@ impl Job {
     }
 }
 
+/// Leases of one job that may be lost before it is given up. A lease is lost if nobody ends it: its time is over, or
+/// its process is.
+pub const LOST_LEASES: u32 = 20;
+
 /// One worker's hold on a job. It ends with ack, retry, bury or release, or by itself when its time is over, and then
 /// another worker gets the job.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,6 +115,10 @@ pub trait JobQueue: Send + Sync {
     async fn publish(&self, jobs: Vec<Job>) -> Result<()>;
 
     /// Takes up to `limit` jobs for `time`, waiting up to `wait` for the first one. Empty if none came.
+    ///
+    /// A lost lease counts as an attempt, and the count outlives the process; a job that has lost [`LOST_LEASES`] is a
+    /// dead letter. It may have been any of those that were leased together: a queue hands them out in smaller numbers
+    /// then, so that one that ends the process does not take others with it.
     async fn lease(&self, limit: usize, time: Duration, wait: Duration) -> Result<Vec<Lease>>;
 
     /// The jobs are done. An id whose lease is over is ignored.

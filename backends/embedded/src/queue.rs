@@ -2,14 +2,19 @@
 //!
 //! A row is looked for once, when its turn comes, by going on from the last one taken; so a scan never walks over what
 //! was done. Leases end with the process: after a start every job is ready again, or waits for its retry.
+//!
+//! What a process died with is told by its holds: see [`hold`].
 
+mod hold;
 mod state;
+#[cfg(test)]
+mod tests;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use fjall::Keyspace;
+use fjall::{Keyspace, OwnedWriteBatch, PersistMode};
 use schema::{Clock, DeadLetter, Depth, Error, Job, JobQueue, Lease, Millis, Result};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::sync::Notify;
@@ -24,6 +29,8 @@ use state::State;
 const JOB: u8 = b'j';
 /// Begins the rows of dead letters.
 const DEAD: u8 = b'd';
+/// Begins the rows of holds: the ids of jobs that were leased together.
+const HOLD: u8 = b'h';
 /// Jobs known in memory at most, beyond those that are leased or wait: the rest stays in rows until its turn.
 const READY: usize = 16_384;
 /// Jobs read from rows at once.
@@ -37,6 +44,8 @@ struct Record {
     job: Job,
     /// How often it was leased.
     attempts: u32,
+    /// How many of these leases nobody ended.
+    lost: u32,
     published_at: Millis,
     /// When it may be leased again; 0 if at once.
     due: Millis,
@@ -62,6 +71,7 @@ impl Queue {
     /// The queue as the rows of `core` tell it.
     pub(crate) fn open(core: Arc<Core>, clock: Arc<dyn Clock>) -> Result<Self> {
         let mut state = State::default();
+        hold::count_left(&core, clock.now())?;
         let (now, at) = (clock.now(), Instant::now());
         for guard in core.parts.jobs.prefix([JOB]) {
             let (key, value) = guard.into_inner().map_err(failed(READ))?;
@@ -90,22 +100,52 @@ impl Queue {
     /// Jobs for one worker, and when to look again if there are none.
     fn take(&self, limit: usize, time: Duration) -> Result<(Vec<Lease>, Option<Instant>)> {
         let mut state = lock(&self.state);
-        let now = Instant::now();
-        state.advance(now);
-        if state.ready_in_memory() == 0 {
+        self.advance(&mut state)?;
+        if !state.can_lease() {
             self.read_ahead(&mut state)?;
         }
-        let leases = state.lease(limit, now + time);
+        let leases = state.lease(limit, Instant::now() + time);
+        self.commit(&mut state, self.log().batch())?;
         let next = state.next_event();
+        drop(state);
+        if !leases.is_empty() {
+            let handed_over = self.log().database().persist(PersistMode::Buffer);
+            handed_over.map_err(failed("a lease was not noted"))?;
+        }
         Ok((leases, next))
+    }
+
+    /// Notes what has become of time: what is due, and what was held for too long.
+    fn advance(&self, state: &mut State) -> Result<()> {
+        let lost = state.advance(Instant::now());
+        if lost.is_empty() {
+            return Ok(());
+        }
+        let mut batch = self.log().batch();
+        for (id, record) in lost {
+            hold::note_lost(&mut batch, self.part(), id, record, self.clock.now())?;
+        }
+        self.commit(state, batch)
+    }
+
+    /// Applies the batch, with the holds that have changed. A batch that fails stops the whole store, so that the state
+    /// may be changed before.
+    fn commit(&self, state: &mut State, mut batch: OwnedWriteBatch) -> Result<()> {
+        for (hold, ids) in state.take_changed_holds() {
+            match ids.is_empty() {
+                true => batch.remove(self.part(), key(HOLD, hold)),
+                false => batch.insert(self.part(), key(HOLD, hold), hold::write_ids(&ids)?),
+            }
+        }
+        if batch.is_empty() { Ok(()) } else { self.log().commit(batch) }
     }
 
     /// Takes jobs that are known by their rows only into memory.
     fn read_ahead(&self, state: &mut State) -> Result<()> {
         let Some(from) = state.unread_from() else { return Ok(()) };
         let mut read_all = true;
-        for guard in self.part().range(key(JOB, from)..=key(JOB, u64::MAX)) {
-            if state.ready_in_memory() >= READ_AHEAD {
+        for (number, guard) in self.part().range(key(JOB, from)..=key(JOB, u64::MAX)).enumerate() {
+            if number >= READ_AHEAD {
                 read_all = false;
                 break;
             }
@@ -128,7 +168,7 @@ impl JobQueue for Queue {
             // In one step with the state, so that rows and memory agree on what comes next.
             let mut state = lock(&self.state);
             let published_at = self.clock.now();
-            let new = |job| Record { job, attempts: 0, published_at, due: 0 };
+            let new = |job| Record { job, attempts: 0, lost: 0, published_at, due: 0 };
             let records: Vec<_> = jobs.into_iter().map(new).collect();
             let rows = records.iter().map(write).collect::<Result<Vec<_>>>()?;
             let mut first_id = 0;
@@ -168,20 +208,15 @@ impl JobQueue for Queue {
         let _time = timed("queue.ack");
         self.log().check()?;
         let mut state = lock(&self.state);
-        state.advance(Instant::now());
-        let held: Vec<u64> = ids.iter().copied().filter(|id| state.is_leased(*id)).collect();
-        if held.is_empty() {
-            return Ok(());
-        }
+        self.advance(&mut state)?;
         let mut batch = self.log().batch();
-        for id in &held {
-            batch.remove(self.part(), key(JOB, *id));
+        for &id in ids {
+            if state.leased(id).is_some() {
+                state.end(id);
+                batch.remove(self.part(), key(JOB, id));
+            }
         }
-        self.log().commit(batch)?;
-        for id in held {
-            state.end(id);
-        }
-        Ok(())
+        self.commit(&mut state, batch)
     }
 
     async fn retry(&self, id: u64, delay: Duration) -> Result<()> {
@@ -190,17 +225,17 @@ impl JobQueue for Queue {
         {
             let mut state = lock(&self.state);
             let now = Instant::now();
-            state.advance(now);
+            self.advance(&mut state)?;
             let Some(mut record) = state.leased(id).cloned() else { return Ok(()) };
             record.attempts += 1;
             let millis = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
             record.due = if delay.is_zero() { 0 } else { self.clock.now().saturating_add(millis) };
             let mut batch = self.log().batch();
             batch.insert(self.part(), key(JOB, id), write(&record)?);
-            self.log().commit(batch)?;
             state.end(id);
+            self.commit(&mut state, batch)?;
             state.delay(id, record, now + delay);
-            state.advance(now);
+            self.advance(&mut state)?;
         }
         // Whoever waits counts the new time in, or takes the job.
         self.wake.notify_waiters();
@@ -210,12 +245,14 @@ impl JobQueue for Queue {
     async fn release(&self, ids: &[u64]) -> Result<()> {
         let _time = timed("queue.release");
         self.log().check()?;
-        let mut state = lock(&self.state);
-        state.advance(Instant::now());
-        for id in ids {
-            state.release(*id);
+        {
+            let mut state = lock(&self.state);
+            self.advance(&mut state)?;
+            for id in ids {
+                state.release(*id);
+            }
+            self.commit(&mut state, self.log().batch())?;
         }
-        drop(state);
         self.wake.notify_waiters();
         Ok(())
     }
@@ -224,17 +261,16 @@ impl JobQueue for Queue {
         let _time = timed("queue.bury");
         self.log().check()?;
         let mut state = lock(&self.state);
-        state.advance(Instant::now());
+        self.advance(&mut state)?;
         let Some(record) = state.leased(id) else { return Ok(()) };
         let record = Record { attempts: record.attempts + 1, ..record.clone() };
         let dead = DeadRecord { record, reason: reason.to_owned(), buried_at: self.clock.now() };
         let mut batch = self.log().batch();
         batch.remove(self.part(), key(JOB, id));
         batch.insert(self.part(), key(DEAD, id), write(&dead)?);
-        self.log().commit(batch)?;
         state.end(id);
         state.dead += 1;
-        Ok(())
+        self.commit(&mut state, batch)
     }
 
     async fn dead_letters(&self, after: u64, limit: usize) -> Result<Vec<DeadLetter>> {
@@ -257,7 +293,7 @@ impl JobQueue for Queue {
             let mut state = lock(&self.state);
             let Some(value) = self.part().get(key(DEAD, id)).map_err(failed(READ))? else { return Ok(false) };
             let DeadRecord { record, .. } = read(&value)?;
-            let record = Record { attempts: 0, due: 0, ..record };
+            let record = Record { attempts: 0, lost: 0, due: 0, ..record };
             let mut batch = self.log().batch();
             batch.remove(self.part(), key(DEAD, id));
             batch.insert(self.part(), key(JOB, id), write(&record)?);
@@ -273,7 +309,7 @@ impl JobQueue for Queue {
     async fn depth(&self) -> Result<Depth> {
         self.log().check()?;
         let mut state = lock(&self.state);
-        state.advance(Instant::now());
+        self.advance(&mut state)?;
         let mut depth = state.depth();
         // The first job that is known by its row only may be the oldest. Nothing between it and the place to look
         // from was ever done, so this is one step.

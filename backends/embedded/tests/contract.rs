@@ -117,6 +117,7 @@ contract! {
     a_lease_takes_no_more_than_asked
     a_lease_of_an_empty_queue_ends_after_its_wait
     a_lease_that_ran_out_is_given_to_the_next
+    a_job_whose_lease_runs_out_too_often_is_a_dead_letter
     an_acked_job_is_done
     an_ack_of_an_unknown_id_is_ignored
     an_ack_after_the_lease_is_ignored

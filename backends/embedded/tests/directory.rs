@@ -467,9 +467,13 @@ async fn jobs_survive_with_their_attempts_and_their_times() {
     let depth = backend.queue.depth().await.unwrap();
     assert_eq!((depth.ready, depth.delayed, depth.leased, depth.dead), (2, 1, 0, 1));
     assert_eq!(depth.oldest, Some(1_000_000));
-    let leases = backend.queue.lease(5, LONG, Duration::ZERO).await.unwrap();
-    let found: Vec<_> = leases.iter().map(|lease| (lease.job, lease.attempts, lease.published_at)).collect();
-    assert_eq!(found, [(job(1), 1, 1_000_000), (job(4), 0, 1_000_000)]);
+    // The last one's lease ended with the process; such a job is not leased together with others.
+    let mut found = Vec::new();
+    for _ in 0..2 {
+        let leases = backend.queue.lease(5, LONG, Duration::ZERO).await.unwrap();
+        found.extend(leases.iter().map(|lease| (lease.job, lease.attempts, lease.published_at)));
+    }
+    assert_eq!(found, [(job(1), 1, 1_000_000), (job(4), 1, 1_000_000)]);
     let letters = backend.queue.dead_letters(0, 10).await.unwrap();
     assert_eq!((letters[0].job, letters[0].attempts, letters[0].buried_at), (job(3), 1, 1_000_000));
 }

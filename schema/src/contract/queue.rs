@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::{AccountId, Depth, Job, JobQueue, Lease, MessageId};
+use crate::{AccountId, Depth, Job, JobQueue, LOST_LEASES, Lease, MessageId};
 
 const LONG: Duration = Duration::from_secs(600);
 const SHORT: Duration = Duration::from_millis(60);
@@ -127,6 +127,30 @@ pub async fn a_lease_that_ran_out_is_given_to_the_next(queue: &dyn JobQueue) {
     assert_eq!((second.job, second.attempts), (first.job, 1));
     assert_eq!(second.published_at, first.published_at);
     assert!(none_is_ready(queue).await);
+}
+
+/// `lease`: a job whose lease runs out [`LOST_LEASES`] times is a dead letter.
+pub async fn a_job_whose_lease_runs_out_too_often_is_a_dead_letter(queue: &dyn JobQueue) {
+    publish(queue, 0..1).await;
+    for attempts in 0..LOST_LEASES {
+        let held = lease(queue, SHORT / 20).await;
+        assert_eq!((held.job, held.attempts), (job(0), attempts));
+    }
+    let began = Instant::now();
+    while queue.depth().await.unwrap().leased > 0 {
+        assert!(began.elapsed() < DEADLINE, "the last lease never ends");
+        tokio::time::sleep(SHORT / 20).await;
+    }
+    assert!(none_is_ready(queue).await);
+    let letters = queue.dead_letters(0, 10).await.unwrap();
+    assert_eq!(letters.iter().map(|letter| letter.job).collect::<Vec<_>>(), [job(0)]);
+    assert_eq!(letters[0].attempts, LOST_LEASES);
+    let depth = queue.depth().await.unwrap();
+    assert_eq!((depth.ready, depth.delayed, depth.leased, depth.dead), (0, 0, 0, 1));
+    // Once it is a job again it has them all again.
+    assert!(queue.requeue(letters[0].id).await.unwrap());
+    assert_eq!(lease(queue, SHORT / 20).await.attempts, 0);
+    assert_eq!(lease(queue, LONG).await.attempts, 1);
 }
 
 /// `ack`: the jobs are done.
