@@ -103,6 +103,12 @@ pub enum Command {
         /// The file to write
         file: PathBuf,
     },
+    /// Background work
+    Jobs {
+        /// What to do
+        #[command(subcommand)]
+        command: JobsCommand,
+    },
     /// Keys
     Keys {
         /// What to do
@@ -218,6 +224,23 @@ pub enum AddressCommand {
     Remove {
         /// The address
         address: String,
+    },
+}
+
+/// `signet jobs …`
+#[derive(Debug, Subcommand)]
+pub enum JobsCommand {
+    /// Show how much work there is, and list the jobs that were given up
+    List,
+    /// Try jobs again that were given up
+    #[command(arg_required_else_help = true)]
+    Retry {
+        /// Their ids
+        #[arg(required_unless_present = "all", conflicts_with = "all", value_name = "ID")]
+        ids: Vec<u64>,
+        /// All of them
+        #[arg(long)]
+        all: bool,
     },
 }
 

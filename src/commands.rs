@@ -7,6 +7,7 @@ mod check;
 mod domain;
 mod export;
 mod import;
+mod jobs;
 mod keys;
 pub mod restore;
 
@@ -34,6 +35,7 @@ pub fn run(config: &Config, command: &Command, json: bool) -> Result<(), Failure
                 import::run(client, account, path, *format, mailbox.as_deref(), json).await
             }
             Command::Export { account, file } => export::run(client, account, file, json).await,
+            Command::Jobs { command } => jobs::run(client, command, json).await,
             Command::Keys { .. } => keys::rotate(client, json).await,
             Command::Check { repair } => check::run(client, *repair, json).await,
             Command::Backup { dir } => backup::run(client, dir, json).await,

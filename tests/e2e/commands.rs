@@ -108,3 +108,48 @@ fn what_an_import_brought_an_export_gives_back() {
     assert!(raw == wanted);
     assert_eq!(signet.json(&["check"])["ok"], true);
 }
+
+#[test]
+fn a_job_that_was_given_up_is_listed_and_tried_again() {
+    let mut signet = Signet::started();
+    assert_eq!(signet.json(&["jobs", "list"])["deadLetters"], serde_json::json!([]));
+    signet.terminate();
+    let (account, message) = (schema::AccountId([1; 16]), schema::MessageId([2; 16]));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let embedded = embedded::Embedded::open(&signet.data, embedded::Options::default()).unwrap();
+        let queue = embedded.backend().queue;
+        queue.publish(vec![schema::Job::RemoveMessage { account, message }; 3]).await.unwrap();
+        let leases = queue.lease(10, std::time::Duration::from_secs(60), std::time::Duration::ZERO).await;
+        for lease in leases.unwrap() {
+            queue.bury(lease.id, "the disk was gone").await.unwrap();
+        }
+        drop(queue);
+        embedded.close().unwrap();
+    });
+    signet.start();
+
+    let listed = signet.json(&["jobs", "list"]);
+    assert_eq!((&listed["dead"], &listed["ready"]), (&3.into(), &0.into()), "{listed}");
+    let letter = &listed["deadLetters"][0];
+    assert_eq!(letter["job"], "remove_message");
+    assert_eq!(letter["messageId"], "02".repeat(16));
+    assert_eq!((&letter["attempts"], &letter["reason"]), (&1.into(), &"the disk was gone".into()));
+    let id = letter["id"].to_string();
+    assert!(
+        signet.run(&["jobs", "list"]).lines().nth(1).unwrap().starts_with(&format!("{id}  remove_message"))
+    );
+
+    assert_eq!(signet.json(&["jobs", "retry", &id])["retried"], serde_json::json!([letter["id"]]));
+    assert_eq!(signet.output_of(&["jobs", "retry", &id], "").status.code(), Some(1));
+    assert_eq!(signet.json(&["jobs", "list"])["deadLetters"].as_array().unwrap().len(), 2);
+    assert_eq!(signet.json(&["jobs", "retry", "--all"])["retried"].as_array().unwrap().len(), 2);
+    // There is no such message: they are done at once.
+    wait_for("the jobs' end", || {
+        let listed = signet.json(&["jobs", "list"]);
+        ["ready", "delayed", "leased", "dead"].iter().all(|state| listed[*state] == 0).then_some(())
+    });
+    for wrong in [&["jobs", "retry"][..], &["jobs", "retry", "1", "--all"], &["jobs", "retry", "x"]] {
+        assert_eq!(signet.output_of(wrong, "").status.code(), Some(2), "{wrong:?}");
+    }
+}
