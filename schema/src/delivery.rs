@@ -3,15 +3,13 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::atomic::Ordering;
 
+use crate::deletion;
 use crate::entry::Entry;
 use crate::{
     Account, Change, ChangeKind, DiscussionId, Durability, Envelope, Job, List, ListPosition, MailboxId,
     MessageId, MessageRow, Millis, Result, Role, RowKey, State, Table, ThreadId, Write, compression, step,
     uuid_v8, value,
 };
-
-/// How long a final delete outlives the message: the same bytes that come again within it stay deleted.
-const DELETION_KEPT: Millis = 30 * 24 * 3_600_000;
 
 /// A message that has come in, parsed and compressed once for all of its recipients.
 pub struct Incoming<'a> {
@@ -81,19 +79,17 @@ impl Account {
         let _turn = self.instance.lock_message(self.id, id).await;
 
         let message = RowKey::of_message(Table::Messages, self.id, id);
-        let deletion = RowKey::of_message(Table::Deletions, self.id, id);
-        let found = self.backend().store.get(&[message.clone(), deletion.clone()]).await?;
+        let [mark, _] = deletion::rows(self.id, id, 0);
+        let found = self.backend().store.get(&[message.clone(), mark]).await?;
         if let Some(sealed) = &found[0] {
             let row: MessageRow = value::open(&self.keys, &message, sealed)?;
             self.finish_earlier(id, row.received_at).await?;
             return Ok(Kept { id, is_new: false });
         }
-        if let Some(deleted_at) = &found[1] {
-            let deleted_at = deleted_at.as_slice().try_into().map_or(0, Millis::from_be_bytes);
-            if !arrival.revive && self.instance.now() < deleted_at.saturating_add(DELETION_KEPT) {
-                self.backend().store.flush().await?;
-                return Ok(Kept { id, is_new: false });
-            }
+        let deleted_at = found[1].as_deref().map(deletion::read_time);
+        if deleted_at.is_some_and(|at| !arrival.revive && !deletion::is_over(at, self.instance.now())) {
+            self.backend().store.flush().await?;
+            return Ok(Kept { id, is_new: false });
         }
 
         let chunks = self.keys.seal_blob(id.as_bytes(), &incoming.packed);
@@ -105,8 +101,8 @@ impl Account {
         step!("delivery.links");
 
         let mut writes = self.rows(id, incoming, arrival, received_at, joined.root).await?;
-        if found[1].is_some() {
-            writes.push(Write::Delete(deletion));
+        if let Some(deleted_at) = deleted_at {
+            writes.extend(deletion::rows(self.id, id, deleted_at).map(Write::Delete));
         }
         self.backend().store.write(writes, Durability::Later).await?;
         self.note_unindexed(ListPosition::new(received_at, id.0));

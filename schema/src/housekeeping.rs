@@ -7,11 +7,12 @@ const DAY: Millis = 24 * 3_600_000;
 const FEED_KEPT: Millis = 30 * DAY;
 
 impl Instance {
-    /// Forgets changes that every cursor of the last 30 days lies behind, in every account. To be called at least once
-    /// a day; calling it more often does no more.
+    /// Forgets, in every account, changes that every cursor of the last 30 days lies behind, and final deletes of more
+    /// than 30 days ago. To be called at least once a day; calling it more often does no more.
     pub async fn keep_house(&self) -> Result<()> {
         for account in self.accounts().await? {
             self.trim_changes(account).await?;
+            self.drop_deletions(account).await?;
         }
         Ok(())
     }

@@ -13,6 +13,7 @@ mod clock;
 mod compression;
 pub mod contract;
 mod credential;
+mod deletion;
 mod delivery;
 mod directory;
 mod domains;

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::deletion;
 use crate::entry::Entry;
 use crate::{
     Account, Change, ChangeKind, Job, List, ListPosition, Message, MessageId, MessageRow, Patched, Result,
@@ -154,8 +155,7 @@ impl Account {
     async fn destroying_writes(&self, id: MessageId, current: &Current) -> Result<Vec<Write>> {
         let at = ListPosition::new(current.row.received_at, id.0);
         let mut writes = self.activity_without(&current.row, at).await?;
-        let deletion = RowKey::of_message(Table::Deletions, self.id, id);
-        writes.push(Write::Put(deletion, self.instance.now().to_be_bytes().to_vec()));
+        writes.extend(deletion::marks(self.id, id, self.instance.now()));
         writes.push(Write::Delete(RowKey::of_message(Table::Messages, self.id, id)));
         let lists = self.lists(&current.row, &current.state);
         writes.extend(lists.iter().map(|list| Write::Delete(list.row(self.id, at))));

@@ -90,6 +90,8 @@ tables! {
     Purges = 27 "purges",
     /// Partition: account. Clustering: day. Value: where the change feed stood.
     FeedMarks = 28 "feed_marks",
+    /// Partition: account. Clustering: when it was finally deleted, message. For each row of [`Table::Deletions`].
+    DeletionsByTime = 29 "deletions_by_time",
 }
 
 impl Table {

@@ -24,6 +24,7 @@ stories! {
     pages_hold_every_message_once
     a_patch_changes_lists_and_totals
     a_final_delete_lasts
+    the_mark_of_a_final_delete_goes_after_its_time
     threads_do_not_depend_on_the_order
     threads_survive_a_race
     a_bare_reply_joins_by_subject

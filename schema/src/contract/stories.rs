@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::{
-    Account, Arrival, Backend, ChangeKind, Deleted, Durability, Envelope, Error, Incoming, Instance, Job, Kept, List, ListFilter, ManualClock, MessageId, Patched, Position, Recipient, Role, RowKey, StatePatch, Table, ThreadId, Write,
+    Account, Arrival, Backend, ChangeKind, Deleted, Durability, Envelope, Error, Incoming, Instance, Job, Kept, List, ListFilter, ManualClock, MessageId, Patched, Position, Recipient, Role, RowKey, Scan, StatePatch, Table, ThreadId, Write,
 };
 
 const DAY: u64 = 24 * 3_600_000;
@@ -216,6 +216,48 @@ pub async fn a_final_delete_lasts(backend: Backend, keys: &Path) {
     bob.delete(id, None).await.unwrap();
     clock.advance(31 * DAY);
     assert!(keep(&bob, &raw).await.is_new);
+}
+
+/// The mark of a final delete goes after 30 days, and not before.
+pub async fn the_mark_of_a_final_delete_goes_after_its_time(backend: Backend, keys: &Path) {
+    let (instance, clock) = instance(backend, keys).await;
+    let bob = new_account(&instance, "bob@one.example").await;
+    let store = &instance.backend.store;
+    // Those marked by message, of two; and all by time.
+    let marks = async |ids: [MessageId; 2]| {
+        let keys = ids.map(|id| RowKey::of_message(Table::Deletions, bob.id(), id));
+        let by_message = store.get(&keys).await.unwrap().iter().flatten().count();
+        let by_time = Scan::all(Table::DeletionsByTime, *bob.id().as_bytes(), 10);
+        (by_message, store.scan(&by_time).await.unwrap().len())
+    };
+    let delete = async |id: MessageId| {
+        bob.delete(id, None).await.unwrap();
+        assert_eq!(bob.delete(id, None).await.unwrap(), Deleted::Destroyed);
+    };
+    let raw = [message("1@x", &[], "Once"), message("2@x", &[], "Twice")];
+    let ids = [keep(&bob, &raw[0]).await.id, keep(&bob, &raw[1]).await.id];
+    for id in ids {
+        delete(id).await;
+    }
+    assert_eq!(marks(ids).await, (2, 2));
+    clock.advance(10 * DAY);
+    let import = Arrival { revive: true, ..Arrival::default() };
+    assert!(keep_with(&bob, &raw[1], import).await.is_new);
+    assert_eq!(marks(ids).await, (1, 1));
+    delete(ids[1]).await;
+    clock.advance(20 * DAY - 1);
+    instance.keep_house().await.unwrap();
+    assert_eq!(marks(ids).await, (2, 2));
+    assert!(!keep(&bob, &raw[0]).await.is_new);
+
+    clock.advance(1);
+    instance.keep_house().await.unwrap();
+    assert_eq!(marks(ids).await, (1, 1));
+    assert!(!keep(&bob, &raw[1]).await.is_new);
+    clock.advance(10 * DAY);
+    instance.keep_house().await.unwrap();
+    assert_eq!(marks(ids).await, (0, 0));
+    assert!(keep(&bob, &raw[1]).await.is_new);
 }
 
 /// Whatever the order of arrival, what ids connect is one thread, and what they do not is not.
