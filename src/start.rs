@@ -84,7 +84,7 @@ pub fn settings(config: &Config) -> schema::Settings {
 async fn first_start(instance: &Arc<Instance>, data: &mut DataDirectory) -> Result<(), Failure> {
     let failed = |error: schema::Error| Failure::of("the first start failed", &error);
     match instance.add_domain(welcome::DOMAIN).await {
-        Ok(()) | Err(schema::Error::Conflict { .. }) => {}
+        Ok(_) | Err(schema::Error::Conflict { .. }) => {}
         Err(error) => return Err(failed(error)),
     }
     let password = seal::random_password();

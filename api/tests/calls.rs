@@ -62,9 +62,15 @@ async fn guessing_passwords_ends_in_429_for_a_known_and_an_unknown_address_alike
     let settings = ApiSettings { failures_per_address: 2, ..ApiSettings::default() };
     let service = Service::start_with(settings).await;
     service.client("bob@one.example").await;
-    for address in ["bob@one.example", "nobody@one.example"] {
+    // Another way to write an address is no other address.
+    for addresses in [
+        ["bob@one.example", "\"bob\"@One.example.", "\"b\\ob\"@one.example"],
+        ["nobody@one.example", "Nobody@one.example", "\"nobody\"@one.example"],
+        ["nobody@bücher.example", "nobody@xn--bcher-kva.example", "nobody@BÜCHER.example"],
+    ] {
         let mut seen = Vec::new();
-        for password in ["wrong password", "wrong again", client::PASSWORD] {
+        let passwords = ["wrong password", "wrong again", client::PASSWORD];
+        for (address, password) in addresses.into_iter().zip(passwords) {
             let request = Request::builder().method("POST").uri("/v1/session");
             let body = json!({ "address": address, "password": password });
             let answer = service.send(client::with_body(request, Some(body))).await;
@@ -73,7 +79,7 @@ async fn guessing_passwords_ends_in_429_for_a_known_and_an_unknown_address_alike
             }
             seen.push(answer.status.as_u16());
         }
-        assert_eq!(seen, [401, 401, 429], "{address}");
+        assert_eq!(seen, [401, 401, 429], "{addresses:?}");
     }
 }
 

@@ -196,6 +196,25 @@ async fn what_is_kept_is_there_as_it_was_sent_with_its_envelope() {
 }
 
 #[tokio::test]
+async fn a_domain_outside_ascii_is_one_in_both_of_its_forms() {
+    let house = House::open().await;
+    house.instance.add_domain("bücher.example").await.unwrap();
+    let anna = house.instance.account_by_address("anna@one.example").await.unwrap().unwrap();
+    house.instance.add_address("jörg@xn--bcher-kva.example", anna).await.unwrap();
+    house.instance.add_address("@bücher.example", anna).await.unwrap();
+    let (address, _serving) = house.serve(Settings::default()).await;
+    let mut client = Client::greeted(TcpStream::connect(address).await.unwrap()).await;
+    let recipients = ["jörg@BÜCHER.example", "jörg@xn--bcher-kva.example", "ada+x@bücher.example"];
+    let replies = client.envelope(&recipients, " SMTPUTF8").await;
+    assert!(replies.iter().all(|reply| reply.starts_with("250 ")), "{replies:?}");
+    client.say("RSET\r\n").await;
+    client.reply().await;
+    // A relay that does not know SMTPUTF8 writes the name as DNS has it.
+    assert_eq!(client.deliver(&["ada@xn--bcher-kva.example"], &message("in ASCII")).await, [KEPT]);
+    assert_eq!(house.messages("jörg@bücher.example").await.len(), 1);
+}
+
+#[tokio::test]
 async fn each_recipient_has_its_own_fate() {
     let house = House::open().await;
     let (address, _serving) = house.serve(Settings::default()).await;

@@ -1,4 +1,7 @@
-//! Addresses and domains as Signet compares them: lower-cased, without quotes that are not needed.
+//! Addresses and domains as Signet compares and stores them: lower-cased, without quotes that are not needed, the domain
+//! in ASCII as DNS has it.
+
+use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
 
 use crate::{Error, Result};
 
@@ -6,13 +9,15 @@ use crate::{Error, Result};
 const LOCAL_PART: usize = 64;
 /// Octets of a domain (RFC 5321 §4.5.3.1.2).
 const DOMAIN: usize = 255;
+/// Octets of a label of a domain (RFC 1035 §2.3.4).
+const LABEL: usize = 63;
 
 /// An address that mail is sent to, or the catch-all of a domain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct MailAddress {
     /// The local part, lower-cased; empty for the catch-all `@domain`.
     pub local: String,
-    /// The domain, lower-cased.
+    /// The domain, as [`parse_domain`] gives it.
     pub domain: String,
 }
 
@@ -49,24 +54,49 @@ impl std::fmt::Display for MailAddress {
     }
 }
 
-/// Reads a domain name: labels of letters (also outside ASCII), digits and hyphens, or an address literal.
+/// An address in the one form in which it is compared and stored; `None` if it is none.
+pub fn normal_address(text: &str) -> Option<String> {
+    MailAddress::parse(text).ok().map(|address| address.to_string())
+}
+
+/// Reads a domain name, in ASCII or not, or an address literal. The result is lower-cased and in ASCII (A-labels): the
+/// form in which a name is stored, hashed and shown, so that it is one whichever way it is written.
 pub(crate) fn parse_domain(text: &str) -> Result<String> {
-    let refused = Err(Error::Refused { what: "this is not a domain name" });
-    let text = text.strip_suffix('.').unwrap_or(text);
-    if text.is_empty() || text.len() > DOMAIN {
-        return refused;
+    let refused = Error::Refused { what: "this is not a domain name" };
+    // What DNS takes has at most four octets for each of its own.
+    if text.is_empty() || text.len() > 4 * DOMAIN {
+        return Err(refused);
     }
-    let is_literal = text.starts_with('[') && text.ends_with(']') && text.len() > 2;
+    if text.starts_with('[') && text.ends_with(']') && (3..=DOMAIN).contains(&text.len()) {
+        return Ok(text.to_lowercase());
+    }
+    let Some(name) = to_ascii(text) else { return Err(refused) };
+    let name = name.strip_suffix('.').unwrap_or(&name);
     let is_label = |label: &str| {
-        (1..=63).contains(&label.len())
+        (1..=LABEL).contains(&label.len())
             && !label.starts_with('-')
             && !label.ends_with('-')
-            && label.chars().all(|c| c.is_alphanumeric() || c == '-' || c == '_')
+            && label.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'-' || octet == b'_')
     };
-    if !is_literal && !text.split('.').all(is_label) {
-        return refused;
+    match name.len() <= DOMAIN && name.split('.').all(is_label) {
+        true => Ok(name.to_owned()),
+        false => Err(refused),
     }
-    Ok(text.to_lowercase())
+}
+
+/// The name as DNS has it (UTS #46, without the transitional mappings). A name in ASCII is what DNS has, whatever IDNA
+/// says of it: underscores, and labels that begin with `xn--` and decode to nothing.
+fn to_ascii(text: &str) -> Option<String> {
+    let ascii = Uts46::new().to_ascii(
+        text.as_bytes(),
+        AsciiDenyList::EMPTY,
+        Hyphens::CheckFirstLast,
+        DnsLength::Ignore,
+    );
+    match ascii {
+        Ok(name) => Some(name.into_owned()),
+        Err(_) => text.is_ascii().then(|| text.to_ascii_lowercase()),
+    }
 }
 
 /// What a quoted local part means (RFC 5321 §4.1.2: quotes and backslashes that are not needed change nothing).
@@ -93,10 +123,88 @@ mod tests {
             ("\"ada\"@example.org", "ada@example.org"),
             ("\"a\\da\"@example.org.", "ada@example.org"),
             ("@example.org", "@example.org"),
-            ("jörg@BÜCHER.example", "jörg@bücher.example"),
+            ("jörg@BÜCHER.example", "jörg@xn--bcher-kva.example"),
             ("ada@[127.0.0.1]", "ada@[127.0.0.1]"),
         ] {
             assert_eq!(MailAddress::parse(text).map(|a| a.to_string()).unwrap(), same, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_domain_is_one_however_it_is_written() {
+        let long = format!("{}.example", "a".repeat(63));
+        for (text, same) in [
+            // U-label and A-label, in upper and lower case.
+            ("bücher.example", "xn--bcher-kva.example"),
+            ("BÜCHER.Example", "xn--bcher-kva.example"),
+            ("xn--bcher-kva.example", "xn--bcher-kva.example"),
+            ("XN--BCHER-KVA.example.", "xn--bcher-kva.example"),
+            // The same letter in one code point and in two.
+            ("bu\u{308}cher.example", "xn--bcher-kva.example"),
+            // Letters of full width, and the full stop of another script.
+            ("ｅｘａｍｐｌｅ。org", "example.org"),
+            ("例え.テスト", "xn--r8jz45g.xn--zckzah"),
+            ("例え。テスト。", "xn--r8jz45g.xn--zckzah"),
+            ("почта.рф", "xn--80a1acny.xn--p1ai"),
+            // Written from right to left.
+            ("דוגמה.example", "xn--6dbbec0c.example"),
+            // A sharp s is a letter of its own.
+            ("straße.example", "xn--strae-oqa.example"),
+            ("strasse.example", "strasse.example"),
+            // Names that IDNA refuses in its strict form, and that there are.
+            ("localhost", "localhost"),
+            ("mail_host.example", "mail_host.example"),
+            ("_dmarc.Example.org", "_dmarc.example.org"),
+            ("r3---sn-4g5e.example", "r3---sn-4g5e.example"),
+            ("1.2.example", "1.2.example"),
+            ("xn--a.example", "xn--a.example"),
+            ("XN--9999999.example", "xn--9999999.example"),
+            (long.as_str(), long.as_str()),
+            ("[IPv6:2001:DB8::1]", "[ipv6:2001:db8::1]"),
+        ] {
+            assert_eq!(parse_domain(text).unwrap(), same, "{text}");
+            assert_eq!(parse_domain(same).unwrap(), same, "{text}, again");
+        }
+    }
+
+    #[test]
+    fn what_is_no_domain_is_refused() {
+        let label = format!("{}.example", "a".repeat(64));
+        // Short enough as it is written, too long as DNS has it.
+        let wide = format!("{}.example", "ü".repeat(60));
+        let name = vec!["a".repeat(60); 5].join(".");
+        for text in [
+            "",
+            ".",
+            "。",
+            "a..b",
+            "-a.example",
+            "a-.example",
+            "a b",
+            "a\u{0}b",
+            "bü cher.example",
+            "bü@cher.example",
+            "-ü.example",
+            "[]",
+            // A mark that nothing stands before, and a script that runs both ways.
+            "\u{308}a.example",
+            "אa.example",
+            "\u{FFFD}.example",
+            label.as_str(),
+            wide.as_str(),
+            name.as_str(),
+        ] {
+            assert!(parse_domain(text).is_err(), "{text:?}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_domain_that_is_taken_reads_back_as_itself(text in "[a-zA-Z0-9üßИ日א_.。\u{308}-]{1,40}") {
+            if let Ok(name) = parse_domain(&text) {
+                assert!(name.is_ascii());
+                assert_eq!(parse_domain(&name).unwrap(), name);
+            }
         }
     }
 

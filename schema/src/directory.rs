@@ -251,12 +251,12 @@ impl Instance {
         }
     }
 
-    /// Gives an account one more address, or the catch-all `@domain`.
+    /// Gives an account one more address, or the catch-all `@domain`. Returns it as it is stored.
     ///
     /// # Errors
     /// [`Error::Refused`] if it is not an address, its domain is not hosted or there is no such account,
     /// [`Error::Conflict`] if it is taken.
-    pub async fn add_address(&self, address: &str, account: AccountId) -> Result<()> {
+    pub async fn add_address(&self, address: &str, account: AccountId) -> Result<String> {
         let address = self.free_address(address).await?;
         let Some(keys) = self.keyring.account(account).await? else {
             return Err(Error::Refused { what: "there is no such account" });
@@ -265,7 +265,7 @@ impl Instance {
         let then = vec![Write::Put(listed.clone(), value::seal(&keys, &listed, &address.to_string()))];
         let owner = Some(account.as_bytes().to_vec());
         match self.backend.store.replace(self.address_row(&address), None, owner, then).await? {
-            true => Ok(()),
+            true => Ok(address.to_string()),
             false => Err(Error::Conflict { what: "the address is taken" }),
         }
     }

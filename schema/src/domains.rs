@@ -8,7 +8,7 @@ use crate::{Durability, Error, Instance, Millis, Result, RowKey, Table, Write, v
 /// A domain that we host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Domain {
-    /// Its name, lower-cased.
+    /// Its name, lower-cased and in ASCII (`xn--…` for a label outside it).
     pub name: String,
     /// When it was added.
     pub created_at: Millis,
@@ -19,17 +19,17 @@ impl Instance {
         RowKey::new(Table::Domains, [], self.keyring.instance().hash("domain", name.as_bytes()))
     }
 
-    /// Hosts a domain.
+    /// Hosts a domain. Returns its name as it is stored.
     ///
     /// # Errors
     /// [`Error::Refused`] if it is not a domain name, [`Error::Conflict`] if it is there already.
-    pub async fn add_domain(&self, name: &str) -> Result<()> {
+    pub async fn add_domain(&self, name: &str) -> Result<String> {
         let name = parse_domain(name)?;
         let key = self.domain_row(&name);
-        let domain = Domain { name, created_at: self.now() };
+        let domain = Domain { name: name.clone(), created_at: self.now() };
         let sealed = value::seal_instance(self.keyring.instance(), &key, &domain);
         match self.backend.store.replace(key, None, Some(sealed), vec![]).await? {
-            true => Ok(()),
+            true => Ok(name),
             false => Err(Error::Conflict { what: "the domain is there already" }),
         }
     }

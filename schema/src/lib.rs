@@ -42,6 +42,7 @@ mod table;
 mod thread;
 mod value;
 
+pub use address::normal_address;
 pub use backend::Backend;
 pub use blobs::BlobStore;
 pub use cache::Cache;

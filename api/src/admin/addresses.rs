@@ -47,7 +47,7 @@ pub(super) async fn list(
     Ok(ok(&json!({ "items": items })))
 }
 
-/// 201 {address, accountId}, 409 if the address is taken.
+/// 201 {address, accountId} as they are stored, 409 if the address is taken.
 pub(super) async fn add(
     State(internal): State<Arc<Internal>>,
     _: Parameters<NoParameters>,
@@ -57,8 +57,7 @@ pub(super) async fn add(
     let id = found
         .ok_or_else(|| Problem::field("account", "invalid", "there is no account with this id or address"))?;
     let added = internal.instance.add_address(&body.address, id).await;
-    added.map_err(|error| Problem::about("address", error))?;
-    let address = body.address.trim().to_lowercase();
+    let address = added.map_err(|error| Problem::about("address", error))?;
     Ok(created("/admin/v1/addresses", &json!({ "address": address, "accountId": Id(id.0) })))
 }
 

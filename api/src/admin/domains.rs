@@ -27,14 +27,14 @@ pub(super) async fn list(State(internal): State<Arc<Internal>>, _: Parameters<No
     Ok(ok(&json!({ "items": items })))
 }
 
-/// 201 {name}, 409 if it is there already.
+/// 201 {name} as it is stored, 409 if it is there already.
 pub(super) async fn add(
     State(internal): State<Arc<Internal>>,
     _: Parameters<NoParameters>,
     Body(body): Body<DomainBody>,
 ) -> Answer {
-    internal.instance.add_domain(&body.name).await.map_err(|error| Problem::about("name", error))?;
-    let name = body.name.trim().to_lowercase();
+    let added = internal.instance.add_domain(&body.name).await;
+    let name = added.map_err(|error| Problem::about("name", error))?;
     Ok(created("/admin/v1/domains", &json!({ "name": name })))
 }
 

@@ -43,8 +43,9 @@ impl SignIn {
     }
 
     fn keys(&self, address: &str, peer: Peer) -> Vec<[u8; 32]> {
-        let mut keys =
-            vec![self.key.hash("failures of an address", address.trim().to_lowercase().as_bytes())];
+        // However the address is written, it is the same that has to wait.
+        let address = schema::normal_address(address).unwrap_or_else(|| address.to_lowercase());
+        let mut keys = vec![self.key.hash("failures of an address", address.as_bytes())];
         let network = peer.0.map(|ip| match ip {
             IpAddr::V4(ip) => ip.octets().to_vec(),
             IpAddr::V6(ip) => ip.octets()[..8].to_vec(),

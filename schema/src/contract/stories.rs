@@ -5,7 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::{
-    Account, Arrival, Backend, ChangeKind, Deleted, Durability, Envelope, Error, Incoming, Instance, Job, Kept, List, ListFilter, ManualClock, MessageId, Patched, Position, Recipient, Role, RowKey, Scan, StatePatch, Table, ThreadId, Write,
+    Account, Arrival, Backend, ChangeKind, Deleted, Durability, Envelope, Error, Incoming, Instance, Job,
+    Kept, List, ListFilter, ManualClock, MessageId, Patched, Position, Recipient, Role, RowKey, Scan,
+    StatePatch, Table, ThreadId, Write,
 };
 
 const DAY: u64 = 24 * 3_600_000;
@@ -419,6 +421,29 @@ pub async fn recipients_are_resolved(backend: Backend, keys: &Path) {
         assert_eq!(instance.resolve(recipient).await.unwrap(), account, "{recipient}");
     }
     assert!(instance.add_address("robert@one.example", eve).await.is_err());
+
+    // A domain outside ASCII is one in both of its forms; a local part is not touched.
+    assert_eq!(instance.add_domain("Bücher.example").await.unwrap(), "xn--bcher-kva.example");
+    assert!(instance.add_domain("xn--bcher-kva.example").await.is_err());
+    let ada = new_account(&instance, "ada@xn--bcher-kva.example").await.id();
+    assert!(instance.create_account("ADA@bücher.example", "correct horse", None).await.is_err());
+    assert!(instance.sign_in("ada@BÜCHER.example", "correct horse").await.unwrap().is_some());
+    let jörg = instance.add_address("jörg@bücher.example", ada).await.unwrap();
+    assert_eq!(jörg, "jörg@xn--bcher-kva.example");
+    for (recipient, account) in [
+        ("ada@bücher.example", Recipient::Account(ada)),
+        ("ada+tag@bu\u{308}cher.example", Recipient::Account(ada)),
+        ("ada@XN--BCHER-KVA.example", Recipient::Account(ada)),
+        ("jörg@bücher.example", Recipient::Account(ada)),
+        ("jörg@xn--bcher-kva.example", Recipient::Account(ada)),
+        ("xn--jrg-sna@bücher.example", Recipient::UnknownAddress),
+        ("ada@bucher.example", Recipient::UnknownDomain),
+        ("ada@b\u{FFFD}cher.example", Recipient::UnknownAddress),
+    ] {
+        assert_eq!(instance.resolve(recipient).await.unwrap(), account, "{recipient}");
+    }
+    assert!(instance.remove_address("jörg@xn--bcher-kva.example").await.unwrap());
+    assert!(instance.remove_domain("bücher.example").await.is_err());
     assert!(instance.remove_domain("two.example").await.is_err());
     assert!(instance.remove_address("@two.example").await.unwrap());
     assert!(instance.remove_domain("two.example").await.unwrap());
