@@ -9,11 +9,12 @@ use std::io::{BufReader, BufWriter, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use fjall::{Keyspace, PersistMode, Readable};
+use fjall::{Database, Keyspace, Readable};
 
-use crate::database::{DATABASE, OpenError, Parts, open_database, own};
+use crate::database::{DATABASE, OpenError, make_database, own};
 use crate::log::{Log, jump_numbers};
 use crate::options::Options;
+use crate::parts::Parts;
 use crate::store::note_gap;
 
 const MAGIC: [u8; 8] = *b"SIGNETb1";
@@ -24,7 +25,6 @@ const LEVEL: i32 = 1;
 const BATCH: usize = 4 * 1024 * 1024;
 /// No key or value of ours is longer; what claims to be is damage.
 const LONGEST: u32 = 1 << 30;
-const PREPARED: &str = "db.restoring";
 
 /// Why a backup was not written or not restored.
 #[derive(Debug, thiserror::Error)]
@@ -105,12 +105,8 @@ pub(crate) fn write(log: &Log, parts: &Parts, to: &Path) -> Result<u64, BackupEr
 /// [`BackupError::NotEmpty`], [`BackupError::Damaged`], or what reading and writing says.
 pub fn restore(from: &Path, dir: &Path) -> Result<u64, BackupError> {
     let _owner = own(dir)?;
-    let (path, prepared) = (dir.join(DATABASE), dir.join(PREPARED));
-    if path.try_exists()? {
+    if dir.join(DATABASE).try_exists()? {
         return Err(BackupError::NotEmpty);
-    }
-    if prepared.try_exists()? {
-        std::fs::remove_dir_all(&prepared)?;
     }
     let mut file = BufReader::with_capacity(256 * 1024, File::open(from)?);
     if octets::<8>(&mut file)? != MAGIC {
@@ -118,18 +114,21 @@ pub fn restore(from: &Path, dir: &Path) -> Result<u64, BackupError> {
     }
     let mut stream = zstd::Decoder::with_buffer(file)?;
     let last = u64::from_le_bytes(octets(&mut stream)?);
-    let (database, parts) = open_database(&prepared, &Options::default())?;
+    make_database(dir, &Options::default(), |database, parts| fill(&mut stream, last, database, parts))
+}
+
+/// Puts every entry of a backup whose numbers end with `last` into a new database.
+fn fill(stream: &mut impl Read, last: u64, database: &Database, parts: &Parts) -> Result<u64, BackupError> {
     let mut batch = database.batch();
     let (mut count, mut size) = (0_u64, 0);
     loop {
-        let [letter] = octets(&mut stream)?;
+        let [letter] = octets(stream)?;
         if letter == END {
             break;
         }
-        let part = kept(&parts).into_iter().find(|(of, _)| *of == letter).ok_or(BackupError::Damaged)?.1;
-        let (key, value) =
-            (u32::from_le_bytes(octets(&mut stream)?), u32::from_le_bytes(octets(&mut stream)?));
-        let (key, value) = (take(&mut stream, key)?, take(&mut stream, value)?);
+        let part = kept(parts).into_iter().find(|(of, _)| *of == letter).ok_or(BackupError::Damaged)?.1;
+        let (key, value) = (u32::from_le_bytes(octets(stream)?), u32::from_le_bytes(octets(stream)?));
+        let (key, value) = (take(stream, key)?, take(stream, value)?);
         size += key.len() + value.len();
         batch.insert(part, key, value);
         count += 1;
@@ -138,17 +137,13 @@ pub fn restore(from: &Path, dir: &Path) -> Result<u64, BackupError> {
             size = 0;
         }
     }
-    let is_whole = u64::from_le_bytes(octets(&mut stream)?) == count;
+    let is_whole = u64::from_le_bytes(octets(stream)?) == count;
     // To the very end, where the checksum stands.
     if !is_whole || stream.read(&mut [0]).map_err(damaged)? != 0 {
         return Err(BackupError::Damaged);
     }
     batch.commit()?;
     note_gap(&parts.rows, last, jump_numbers(&parts.rows, last)?)?;
-    database.persist(PersistMode::SyncAll)?;
-    drop((parts, database));
-    std::fs::rename(&prepared, &path)?;
-    File::open(dir)?.sync_all()?;
     Ok(count)
 }
 

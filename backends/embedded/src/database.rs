@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use fjall::config::{BlockSizePolicy, CompressionPolicy};
-use fjall::{AbstractTree, CompressionType, Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions};
+use fjall::{CompressionType, Database, PersistMode};
 use rustix::fs::{FlockOperation, flock};
 use schema::{Backend, Result};
 
@@ -16,6 +15,7 @@ use crate::cache::MemoryCache;
 use crate::index::Index;
 use crate::log::{Log, failed, lock};
 use crate::options::Options;
+use crate::parts::Parts;
 use crate::queue::Queue;
 use crate::settle::Settler;
 use crate::store::Store;
@@ -23,6 +23,8 @@ use crate::{journal, settle};
 
 /// Where the database stands inside the data directory.
 pub(crate) const DATABASE: &str = "db";
+/// While it is being made.
+const PREPARED: &str = "db.unfinished";
 const OWNER: &str = "owner.lock";
 /// Of the search index's segment heads.
 const INDEX_CACHE_BYTES: u64 = 16 * 1024 * 1024;
@@ -54,78 +56,6 @@ impl From<fjall::Error> for OpenError {
 impl From<schema::Error> for OpenError {
     fn from(error: schema::Error) -> Self {
         Self::Database(Box::new(error))
-    }
-}
-
-/// The parts of the database.
-#[derive(Clone)]
-pub(crate) struct Parts {
-    /// All tables: number of the table, partition, clustering.
-    pub(crate) rows: Keyspace,
-    /// Chunks: account, message, number of the chunk.
-    pub(crate) blobs: Keyspace,
-    /// Jobs and dead letters.
-    pub(crate) jobs: Keyspace,
-    /// The search index.
-    pub(crate) index: Keyspace,
-    /// Holds nothing for long: see [`settle`].
-    pub(crate) padding: Keyspace,
-    rows_buffer_bytes: u64,
-    blobs_buffer_bytes: u64,
-}
-
-impl Parts {
-    pub(crate) fn open(database: &Database, options: &Options) -> fjall::Result<Self> {
-        let keys_compress = || CompressionPolicy::new([CompressionType::None, CompressionType::Lz4]);
-        Ok(Self {
-            // Sealed values do not compress, the keys around them do.
-            rows: database.keyspace("rows", || {
-                KeyspaceCreateOptions::default()
-                    .max_memtable_size(options.rows_buffer_bytes)
-                    .data_block_size_policy(BlockSizePolicy::all(4 * 1024))
-                    .data_block_compression_policy(keys_compress())
-            })?,
-            // Values stand in files of their own that merging does not copy: messages are written twice in all,
-            // journal and file.
-            blobs: database.keyspace("blobs", || {
-                let apart = KvSeparationOptions::default()
-                    .compression(CompressionType::None)
-                    .separation_threshold(512)
-                    .file_target_size(64 * 1024 * 1024);
-                KeyspaceCreateOptions::default()
-                    .max_memtable_size(options.blobs_buffer_bytes)
-                    .data_block_compression_policy(keys_compress())
-                    .with_kv_separation(Some(apart))
-            })?,
-            jobs: database
-                .keyspace("jobs", || KeyspaceCreateOptions::default().max_memtable_size(2 * 1024 * 1024))?,
-            index: database.keyspace("index", || {
-                crate::index::keyspace_options().max_memtable_size(options.index_buffer_bytes)
-            })?,
-            padding: database.keyspace("padding", || {
-                KeyspaceCreateOptions::default()
-                    .max_memtable_size(256 * 1024 * 1024)
-                    .data_block_compression_policy(CompressionPolicy::all(CompressionType::Lz4))
-            })?,
-            rows_buffer_bytes: options.rows_buffer_bytes,
-            blobs_buffer_bytes: options.blobs_buffer_bytes,
-        })
-    }
-
-    pub(crate) fn all(&self) -> [&Keyspace; 5] {
-        [&self.rows, &self.blobs, &self.jobs, &self.index, &self.padding]
-    }
-
-    /// How full a buffer of the part may be before it is to be written out.
-    pub(crate) fn buffer_bytes(&self, part: &Keyspace) -> u64 {
-        if *part == self.blobs { self.blobs_buffer_bytes } else { self.rows_buffer_bytes }
-    }
-
-    /// Whether every row of every part stands in a file of its own, so that no journal is needed.
-    pub(crate) fn are_written_out(&self) -> bool {
-        self.all()
-            .iter()
-            .all(|part| part.tree.active_memtable().is_empty() && part.sealed_memtable_count() == 0)
     }
 }
 
@@ -203,6 +133,9 @@ impl Embedded {
     pub fn open(dir: &Path, options: Options) -> Result<Self, OpenError> {
         let owner = own(dir)?;
         let path = dir.join(DATABASE);
+        if !path.try_exists()? {
+            make_database(dir, &options, |_, _| Ok::<_, OpenError>(()))?;
+        }
         let (database, parts) = match open_database(&path, &options) {
             Err(fjall::Error::JournalRecovery(_)) => {
                 // A power cut may leave the end of the journal torn, which fjall takes for damage and refuses.
@@ -337,7 +270,7 @@ pub(crate) fn own(dir: &Path) -> Result<File, OpenError> {
     Ok(owner)
 }
 
-pub(crate) fn open_database(path: &Path, options: &Options) -> fjall::Result<(Database, Parts)> {
+fn open_database(path: &Path, options: &Options) -> fjall::Result<(Database, Parts)> {
     let database = Database::builder(path)
         .cache_size(options.block_cache_bytes)
         // What is large in the journal is sealed.
@@ -349,6 +282,26 @@ pub(crate) fn open_database(path: &Path, options: &Options) -> fjall::Result<(Da
         .open()?;
     let parts = Parts::open(&database, options)?;
     Ok((database, parts))
+}
+
+/// Makes a database beside its place in `dir`, lets `fill` fill it, and puts it in its place when it is whole: of one
+/// whose making was cut short, which the next open would take for damage, nothing is seen but by the next call.
+pub(crate) fn make_database<T, E: From<fjall::Error> + From<std::io::Error>>(
+    dir: &Path,
+    options: &Options,
+    fill: impl FnOnce(&Database, &Parts) -> Result<T, E>,
+) -> Result<T, E> {
+    let prepared = dir.join(PREPARED);
+    if prepared.try_exists()? {
+        std::fs::remove_dir_all(&prepared)?;
+    }
+    let (database, parts) = open_database(&prepared, options)?;
+    let filled = fill(&database, &parts)?;
+    database.persist(PersistMode::SyncAll)?;
+    drop((parts, database));
+    std::fs::rename(&prepared, dir.join(DATABASE))?;
+    File::open(dir)?.sync_all()?;
+    Ok(filled)
 }
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {

@@ -34,6 +34,7 @@ use moka::sync::Cache;
 use schema::index::{Hits, IndexedMessage, Query, SearchIndex, Sort};
 use schema::{AccountId, Error, MessageId, Result};
 
+use crate::parts::growing;
 use manifest::Manifest;
 use plan::Plan;
 use segment::{Rows, Segment};
@@ -41,7 +42,7 @@ use writer::Writer;
 
 /// How the index's keyspace is to be opened: its rows do not compress, and are read whole.
 pub fn keyspace_options() -> KeyspaceCreateOptions {
-    KeyspaceCreateOptions::default()
+    growing()
         .data_block_compression_policy(CompressionPolicy::all(CompressionType::None))
         .data_block_size_policy(BlockSizePolicy::all(8 * 1024))
         .max_memtable_size(16 * 1024 * 1024)

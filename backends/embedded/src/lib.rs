@@ -12,6 +12,7 @@ pub mod index;
 mod journal;
 mod log;
 mod options;
+mod parts;
 mod queue;
 mod settle;
 mod store;

@@ -12,10 +12,11 @@ use std::time::{Duration, Instant};
 use fjall::{AbstractTree, Keyspace, Slice};
 use schema::Result;
 
-use crate::database::{Parts, Stop};
+use crate::database::Stop;
 use crate::index::Index;
 use crate::log::{Log, failed};
 use crate::options::Options;
+use crate::parts::Parts;
 
 /// The size at which fjall begins a new journal, in octets.
 const FULL: u64 = 64_000_000;

@@ -223,6 +223,18 @@ async fn a_clean_end_leaves_an_empty_journal_and_everything_in_place() {
 }
 
 #[tokio::test]
+async fn a_database_whose_making_was_cut_short_is_made_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let unfinished = dir.path().join("db.unfinished");
+    std::fs::create_dir_all(unfinished.join("keyspaces/1")).unwrap();
+    std::fs::write(unfinished.join("0.jnl"), b"torn").unwrap();
+    let embedded = open(dir.path());
+    put(&embedded.backend(), 1, Durability::Now).await;
+    assert_eq!(rows(&embedded.backend()).await, [1]);
+    assert!(!unfinished.exists());
+}
+
+#[tokio::test]
 async fn calls_after_the_end_fail() {
     let dir = tempfile::tempdir().unwrap();
     let embedded = open(dir.path());
