@@ -24,6 +24,7 @@ mod writer;
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -67,7 +68,7 @@ struct Store {
     segments: Cache<(AccountId, u64), Arc<Segment>>,
     /// One writer at a time for each account.
     locks: Vec<Mutex<()>>,
-    /// Accounts that have more segments than at the last [`Index::compact_changed`].
+    /// Accounts that have more segments than at the last [`Index::merge_changed`].
     changed: Mutex<HashSet<AccountId>>,
     /// One large merge at a time, for the sake of memory.
     merging: Mutex<()>,
@@ -103,15 +104,15 @@ impl Index {
     /// # Errors
     /// As for [`SearchIndex::put`].
     pub async fn compact(&self, account: AccountId) -> Result<()> {
-        self.run(move |store| store.compact(account)).await
+        self.run(move |store| store.merge_all(account, Manifest::compaction)).await
     }
 
-    /// [`Index::compact`] for each account that has changed since the last time, while `go_on` says so. Blocks.
-    pub(crate) fn compact_changed(&self, go_on: impl Fn() -> bool) -> Result<()> {
+    /// Merges what is worth it in each account that has changed since the last time, while `go_on` says so. Blocks.
+    pub(crate) fn merge_changed(&self, go_on: impl Fn() -> bool) -> Result<()> {
         let mut changed = std::mem::take(&mut *lock(&self.store.changed)).into_iter();
         while go_on() {
             let Some(account) = changed.next() else { return Ok(()) };
-            self.store.compact(account)?;
+            self.store.merge_all(account, Manifest::settling)?;
         }
         lock(&self.store.changed).extend(changed);
         Ok(())
@@ -206,9 +207,9 @@ impl Store {
         Ok(segment)
     }
 
-    fn compact(&self, account: AccountId) -> Result<()> {
+    fn merge_all(&self, account: AccountId, next: fn(&Manifest) -> Option<Range<usize>>) -> Result<()> {
         let _lock = self.lock(account);
-        while Writer::open(self, account)?.merge(Manifest::compaction)? {}
+        while Writer::open(self, account)?.merge(next)? {}
         Ok(())
     }
 

@@ -81,7 +81,7 @@ impl Settler {
             return Ok(());
         }
         let is_quiet = || self.log.writes() == writes && !stop.is_set();
-        self.index.compact_changed(is_quiet)?;
+        self.index.merge_changed(is_quiet)?;
         if lets_go {
             settle(&self.log, &self.parts)?;
             self.let_go = Some(Instant::now());
@@ -94,11 +94,11 @@ impl Settler {
         let_files_go(&self.parts.padding).map_err(failed("files were not let go"))
     }
 
-    /// Drops what merges of segments have replaced: up to half of the part, straight after many messages.
+    /// Drops what merges of segments have replaced, which may be half of the part, once it has grown by half.
     fn rewrite_index(&mut self) -> Result<()> {
         let index = &self.parts.index;
         let size = index.disk_space();
-        if size > REWRITTEN || size < self.rewritten + self.rewritten / 4 {
+        if size > REWRITTEN || size < self.rewritten + self.rewritten / 2 {
             return Ok(());
         }
         index.major_compact().map_err(failed("the index was not written anew"))?;

@@ -14,6 +14,8 @@ const TIERS: u32 = 4;
 const FAN: usize = 8;
 /// What one merge reads at most, in octets: it bounds a merge's memory and time.
 const MERGE_LIMIT: u64 = 8 * 1024 * 1024;
+/// How much larger than all newer ones together a segment may be to be merged with them when it is quiet.
+const WORTH: u64 = 4;
 /// With more segments below the full size than this, neighbours merge whatever their tiers.
 const CROWD: usize = 48;
 
@@ -131,6 +133,23 @@ impl Manifest {
         })
     }
 
+    /// The newest segments that are worth becoming one when nothing else is to be done: each no more than [`WORTH`] times
+    /// as large as all that are newer, so that what comes in between two such merges bounds what they write.
+    pub fn settling(&self) -> Option<Range<usize>> {
+        self.due().or_else(|| {
+            let end = self.entries.len();
+            let (mut start, mut bytes) = (end, 0);
+            while let Some(entry) = start.checked_sub(1).and_then(|before| self.entries.get(before)) {
+                if bytes + entry.bytes > MERGE_LIMIT || (start < end && entry.bytes > WORTH * bytes) {
+                    break;
+                }
+                bytes += entry.bytes;
+                start -= 1;
+            }
+            (end - start >= 2).then_some(start..end)
+        })
+    }
+
     fn full_tier(&self, tier: u32) -> Option<Range<usize>> {
         let mut members = 0;
         let mut start = 0;
@@ -233,6 +252,18 @@ mod tests {
         let mut manifest = manifest(&[3_000; 3]);
         manifest.entries[1].removed = 5;
         assert_eq!(manifest.due(), Some(1..2));
+    }
+
+    #[test]
+    fn when_it_is_quiet_the_newest_merge_as_far_as_they_are_worth_it() {
+        assert_eq!(manifest(&[]).settling(), None);
+        assert_eq!(manifest(&[3_000]).settling(), None);
+        assert_eq!(manifest(&[3_000, 3_000]).settling(), Some(0..2));
+        // The first is more than four times the rest.
+        assert_eq!(manifest(&[40_000, 6_000, 3_000]).settling(), Some(1..3));
+        assert_eq!(manifest(&[30_000, 6_000, 3_000]).settling(), Some(0..3));
+        assert_eq!(manifest(&[900_000, 3_000]).settling(), None);
+        assert_eq!(manifest(&[5_000_000, 4_000_000]).settling(), None);
     }
 
     #[test]
