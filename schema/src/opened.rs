@@ -9,16 +9,21 @@ use crate::{Account, AccountId, MessageId, MessageRow, Result, RowKey, value};
 /// Octets that they may take, about.
 const CAPACITY: u64 = 16 << 20;
 
-/// What a sealed value ends with: its AEAD tag, which no other value of the account has but with odds of 2^-128.
-type Tag = [u8; 16];
-
 /// Message rows that were opened lately, so that a list read again is not opened and decoded again. The store is asked
 /// for the sealed row all the same: what is kept here counts only where it is what that row would give.
-pub(crate) struct Opened(Cache<(AccountId, MessageId), (Tag, Arc<MessageRow>)>);
+pub(crate) struct Opened(Cache<(AccountId, MessageId), Arc<Pair>>);
+
+/// A sealed row, whole, so that one changed in any octet is another; and what it holds.
+struct Pair {
+    sealed: Box<[u8]>,
+    row: Arc<MessageRow>,
+}
 
 impl Opened {
     pub(crate) fn new() -> Self {
-        let weigh = |_: &_, (_, row): &(Tag, Arc<MessageRow>)| u32::try_from(weight(row)).unwrap_or(u32::MAX);
+        let weigh = |_: &_, pair: &Arc<Pair>| {
+            u32::try_from(pair.sealed.len() + weight(&pair.row)).unwrap_or(u32::MAX)
+        };
         Self(Cache::builder().max_capacity(CAPACITY).weigher(weigh).build())
     }
 }
@@ -38,15 +43,13 @@ fn weight(row: &MessageRow) -> usize {
 impl Account {
     /// Opens the row of a message, or takes it from those opened lately.
     pub(crate) fn open_row(&self, id: MessageId, key: &RowKey, sealed: &[u8]) -> Result<Arc<MessageRow>> {
-        let Some(&tag) = sealed.last_chunk() else {
-            return value::open(&self.keys, key, sealed).map(Arc::new);
-        };
         let opened = &self.instance.opened.0;
-        if let Some((_, row)) = opened.get(&(self.id, id)).filter(|(of, _)| *of == tag) {
-            return Ok(row);
+        if let Some(pair) = opened.get(&(self.id, id)).filter(|pair| *pair.sealed == *sealed) {
+            return Ok(Arc::clone(&pair.row));
         }
         let row = Arc::new(value::open(&self.keys, key, sealed)?);
-        opened.insert((self.id, id), (tag, Arc::clone(&row)));
+        let pair = Pair { sealed: sealed.into(), row: Arc::clone(&row) };
+        opened.insert((self.id, id), Arc::new(pair));
         Ok(row)
     }
 }

@@ -101,7 +101,8 @@ pub async fn the_same_bytes_are_one_message(backend: Backend, keys: &Path) {
     assert_eq!(bob.message(first.id).await.unwrap().unwrap().row.received_at, NOW);
 }
 
-/// A row that another message's row is put in the place of does not open, however lately it was read.
+/// A row that was changed, or that another message's row is put in the place of, does not open, however lately it was
+/// read.
 pub async fn a_row_put_in_the_place_of_another_does_not_open(backend: Backend, keys: &Path) {
     let (instance, _) = instance(backend, keys).await;
     let bob = new_account(&instance, "bob@one.example").await;
@@ -115,6 +116,13 @@ pub async fn a_row_put_in_the_place_of_another_does_not_open(backend: Backend, k
     let mut sealed = store.get(&[row(first), row(second)]).await.unwrap();
     let (of_second, of_first) = (sealed.pop().flatten().unwrap(), sealed.pop().flatten().unwrap());
     store.write(vec![Write::Put(row(first), of_second)], Durability::Now).await.unwrap();
+    assert!(matches!(bob.message(first).await, Err(Error::Sealed { .. })));
+    // A single octet, in the middle.
+    let mut changed = of_first.clone();
+    changed[of_first.len() / 2] ^= 1;
+    store.write(vec![Write::Put(row(first), of_first.clone())], Durability::Now).await.unwrap();
+    assert_eq!(bob.message(first).await.unwrap().unwrap().row.head.subject, "Hello");
+    store.write(vec![Write::Put(row(first), changed)], Durability::Now).await.unwrap();
     assert!(matches!(bob.message(first).await, Err(Error::Sealed { .. })));
     store.write(vec![Write::Put(row(first), of_first)], Durability::Now).await.unwrap();
     assert_eq!(bob.message(first).await.unwrap().unwrap().row.head.subject, "Hello");
