@@ -240,7 +240,7 @@ impl Embedded {
         core.stop();
         core.log.close();
         core.log.sync_blocking()?;
-        settle::write_out(&core.parts)?;
+        settle::write_out(&core.log, &core.parts)?;
         core.log.sync_blocking()?;
         let written_out = core.parts.are_written_out();
         drop(backend);

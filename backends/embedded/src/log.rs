@@ -163,6 +163,11 @@ impl Log {
     /// Refuses if nothing can be relied on any more, fjall's own threads included.
     pub(crate) fn check_database(&self) -> Result<()> {
         self.check()?;
+        self.check_threads()
+    }
+
+    /// Refuses if one of fjall's own threads has failed.
+    pub(crate) fn check_threads(&self) -> Result<()> {
         self.database.persist(PersistMode::Buffer).map_err(|error| {
             self.stop_all("the database has stopped", &error);
             Error::transient("the store has stopped", error)

@@ -30,6 +30,7 @@ const REWRITTEN: u64 = 256 * 1024 * 1024;
 /// A row that says nothing.
 const MARK: &[u8] = b"settled";
 const MEASURED: &str = "the journals were not measured";
+const UNWRITTEN: &str = "a buffer was not written out";
 
 /// Settles a data directory.
 pub(crate) struct Settler {
@@ -80,18 +81,18 @@ impl Settler {
         if !lets_go && before == 0 {
             return Ok(());
         }
-        let is_quiet = || self.log.writes() == writes && !stop.is_set();
-        self.index.merge_changed(is_quiet)?;
+        let is_quiet = |log: &Log| log.writes() == writes && !stop.is_set();
+        self.index.merge_changed(|| is_quiet(&self.log))?;
         if lets_go {
             settle(&self.log, &self.parts)?;
             self.let_go = Some(Instant::now());
         } else {
-            write_out(&self.parts)?;
+            write_out(&self.log, &self.parts)?;
         }
-        if self.log.writes() == writes && !stop.is_set() {
+        if is_quiet(&self.log) {
             self.rewrite_index()?;
         }
-        let_files_go(&self.parts.padding).map_err(failed("files were not let go"))
+        let_files_go(&self.log, &self.parts.padding)
     }
 
     /// Drops what merges of segments have replaced, which may be half of the part, once it has grown by half.
@@ -116,22 +117,31 @@ pub(crate) fn settle(log: &Log, parts: &Parts) -> Result<()> {
         .map_err(failed("the journal was not filled"))?;
     // Outside of the journal's lock, so that the sync inside it has little left to do.
     log.sync_blocking()?;
-    write_out(parts)
+    write_out(log, parts)?;
+    // The thread that wrote the last buffer removes the journals only after it has said that the buffer is written.
+    wait_until(log, "a journal was not let go", || Ok(log.journal_bytes()?.0 == 0))
 }
+
 /// Writes all buffers out.
-pub(crate) fn write_out(parts: &Parts) -> Result<()> {
-    parts.all().into_iter().try_for_each(write_part_out).map_err(failed("a buffer was not written out"))
+pub(crate) fn write_out(log: &Log, parts: &Parts) -> Result<()> {
+    parts.all().into_iter().try_for_each(|part| write_part_out(log, part))
 }
 
 /// As fjall's own `rotate_memtable_and_wait`, but it ends even if the thread that writes has failed.
-fn write_part_out(part: &Keyspace) -> fjall::Result<()> {
+fn write_part_out(log: &Log, part: &Keyspace) -> Result<()> {
+    part.rotate_memtable().map_err(failed(UNWRITTEN))?;
+    wait_until(log, UNWRITTEN, || Ok(part.sealed_memtable_count() == 0))
+}
+
+/// Waits for what fjall's threads do.
+fn wait_until(log: &Log, what: &'static str, mut is_done: impl FnMut() -> fjall::Result<bool>) -> Result<()> {
     const TICK: Duration = Duration::from_millis(5);
     const LIMIT: Duration = Duration::from_secs(60);
-    part.rotate_memtable()?;
     let began = Instant::now();
-    while part.sealed_memtable_count() > 0 {
+    while !is_done().map_err(failed(what))? {
+        log.check_threads()?;
         if began.elapsed() > LIMIT {
-            return Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into());
+            return Err(failed(what)(std::io::Error::from(std::io::ErrorKind::TimedOut).into()));
         }
         std::thread::sleep(TICK);
     }
@@ -139,9 +149,9 @@ fn write_part_out(part: &Keyspace) -> fjall::Result<()> {
 }
 
 /// The database keeps the files that merges have replaced, in whatever part, until it begins another buffer.
-fn let_files_go(padding: &Keyspace) -> fjall::Result<()> {
-    padding.insert(MARK, b"")?;
-    write_part_out(padding)
+fn let_files_go(log: &Log, padding: &Keyspace) -> Result<()> {
+    padding.insert(MARK, b"").map_err(failed("files were not let go"))?;
+    write_part_out(log, padding)
 }
 
 fn fill_journal(log: &Log, padding: &Keyspace, missing: u64) -> fjall::Result<()> {
