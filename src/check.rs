@@ -2,88 +2,20 @@
 //!
 //! Mail comes and goes meanwhile, so what looks wrong is looked at once more before it counts.
 
-use std::collections::{BTreeMap, HashSet};
+mod activity;
+mod report;
+
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use schema::{
     Account, DiscussionId, Durability, Entry, Error, Instance, Job, List, ListPosition, MailboxId, Message,
-    MessageId, Millis, Result, Row, Scan, Table, ThreadId, Write,
+    MessageId, Millis, Result, Row, RowKey, Scan, Table, ThreadId, Write,
 };
-use serde_json::{Value, json};
+
+pub use report::{Drift, Report};
 
 const PAGE: usize = 500;
-
-/// What can disagree.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Drift {
-    /// A list names a message that is not there, or not in it.
-    StaleListRow,
-    /// A message is missing in a list that it belongs to.
-    MissingListRow,
-    /// A message's row does not open.
-    UnreadableMessage,
-    /// A message has no bytes, or they do not open, or are others.
-    UnreadableBytes,
-    /// Bytes of no message.
-    OrphanBytes,
-    /// The index holds a message that is not there.
-    StaleIndexEntry,
-    /// The index lacks a message that it should hold.
-    MissingIndexEntry,
-}
-
-impl Drift {
-    fn name(self) -> &'static str {
-        match self {
-            Self::StaleListRow => "staleListRows",
-            Self::MissingListRow => "missingListRows",
-            Self::UnreadableMessage => "unreadableMessages",
-            Self::UnreadableBytes => "unreadableBytes",
-            Self::OrphanBytes => "orphanBytes",
-            Self::StaleIndexEntry => "staleIndexEntries",
-            Self::MissingIndexEntry => "missingIndexEntries",
-        }
-    }
-
-    fn can_be_repaired(self) -> bool {
-        !matches!(self, Self::UnreadableMessage | Self::UnreadableBytes)
-    }
-}
-
-/// What a check has found.
-#[derive(Debug, Default)]
-pub struct Report {
-    accounts: u64,
-    messages: u64,
-    waiting: u64,
-    drift: BTreeMap<Drift, u64>,
-    repaired: u64,
-}
-
-impl Report {
-    fn note(&mut self, drift: Drift, repair: bool) {
-        *self.drift.entry(drift).or_default() += 1;
-        tracing::warn!(kind = drift.name(), "a check found drift");
-        if repair && drift.can_be_repaired() {
-            self.repaired += 1;
-        }
-    }
-
-    /// `{ok, accounts, messages, waitingForIndex, drift: {kind: count}, repaired}`; `ok` where nothing disagrees (any more).
-    pub fn to_json(&self) -> Value {
-        let found: u64 = self.drift.values().sum();
-        let drift: serde_json::Map<String, Value> =
-            self.drift.iter().map(|(kind, count)| (kind.name().to_owned(), json!(count))).collect();
-        json!({
-            "ok": found == self.repaired,
-            "accounts": self.accounts,
-            "messages": self.messages,
-            "waitingForIndex": self.waiting,
-            "drift": drift,
-            "repaired": self.repaired,
-        })
-    }
-}
 
 /// Checks every account.
 ///
@@ -120,6 +52,29 @@ async fn rows(instance: &Instance, table: Table, partition: Vec<u8>) -> Result<V
     }
 }
 
+/// The messages that an account has.
+#[derive(Default)]
+struct Known {
+    messages: HashSet<MessageId>,
+    /// When the newest message of each thread was received.
+    threads: HashMap<[u8; 16], Millis>,
+    /// The same of each discussion.
+    discussions: HashMap<[u8; 16], Millis>,
+}
+
+impl Known {
+    fn add(&mut self, message: &Message) {
+        self.messages.insert(message.id);
+        let at = message.row.received_at;
+        for newest in [
+            self.threads.entry(message.thread.0).or_default(),
+            self.discussions.entry(message.row.discussion.0).or_default(),
+        ] {
+            *newest = at.max(*newest);
+        }
+    }
+}
+
 struct Check<'a> {
     account: Account,
     repair: bool,
@@ -130,8 +85,9 @@ impl Check<'_> {
     async fn run(&mut self) -> Result<()> {
         let known = self.check_messages().await?;
         self.check_lists().await?;
-        self.check_bytes(&known).await?;
-        self.check_index(&known).await
+        self.check_activity(&known).await?;
+        self.check_bytes(&known.messages).await?;
+        self.check_index(&known.messages).await
     }
 
     fn note(&mut self, drift: Drift) {
@@ -143,41 +99,34 @@ impl Check<'_> {
     }
 
     /// Every message of the account: its row, its bytes, and the lists it must stand in.
-    async fn check_messages(&mut self) -> Result<HashSet<MessageId>> {
-        let mut known = HashSet::new();
-        let partition = self.account.id().as_bytes().to_vec();
-        let mut scan = Scan::all(Table::MessagesByAccount, partition, PAGE);
+    async fn check_messages(&mut self) -> Result<Known> {
+        let mut known = Known::default();
+        let id = self.account.id();
+        let mut after = None;
         loop {
-            let page = self.instance().backend.store.scan(&scan).await?;
-            let is_last = page.len() < PAGE;
-            if let Some((clustering, _)) = page.last() {
-                scan = scan.above(clustering.clone());
-            }
-            for (clustering, _) in page {
-                if let Some(at) = ListPosition::from_clustering(&clustering) {
-                    self.check_message(at, &mut known).await?;
-                }
-            }
-            if is_last {
-                return Ok(known);
+            let ids = self.instance().backend.store.partitions(Table::Messages, id, after, PAGE).await?;
+            let Some(&last) = ids.last() else { return Ok(known) };
+            after = Some(last);
+            for id in ids {
+                self.check_message(MessageId(id), &mut known).await?;
             }
         }
     }
 
-    async fn check_message(&mut self, at: ListPosition, known: &mut HashSet<MessageId>) -> Result<()> {
-        let id = MessageId(at.id);
+    async fn check_message(&mut self, id: MessageId, known: &mut Known) -> Result<()> {
         let message = match self.account.message(id).await {
-            Ok(Some(message)) if message.row.received_at == at.at => message,
-            Ok(_) => return self.drop_list_row(List::Account, at).await,
+            Ok(Some(message)) => message,
+            // It was finally deleted between the two.
+            Ok(None) => return Ok(()),
             Err(error) if error.is_transient() => return Err(error),
             Err(_) => {
-                known.insert(id);
+                known.messages.insert(id);
                 self.note(Drift::UnreadableMessage);
                 return Ok(());
             }
         };
         self.report.messages += 1;
-        known.insert(id);
+        known.add(&message);
         let readable = match self.account.raw(id).await {
             Ok(raw) => raw.is_some_and(|raw| self.account.message_id(&raw) == id),
             Err(error) if error.is_transient() => return Err(error),
@@ -187,7 +136,9 @@ impl Check<'_> {
         if !readable && self.account.message(id).await?.is_some() {
             self.note(Drift::UnreadableBytes);
         }
-        let mut lists = vec![List::Thread(message.row.thread), List::Discussion(message.row.discussion)];
+        let at = ListPosition::new(message.row.received_at, id.0);
+        let row = &message.row;
+        let mut lists = vec![List::Account, List::Thread(row.thread), List::Discussion(row.discussion)];
         lists.extend(message.state.mailboxes.iter().map(|&mailbox| List::Mailbox(mailbox)));
         lists.extend(message.state.keywords.iter().map(|keyword| self.account.keyword_list(keyword)));
         let keys: Vec<_> = lists.iter().map(|list| list.row(self.account.id(), at)).collect();
@@ -195,18 +146,30 @@ impl Check<'_> {
         for (key, found) in keys.into_iter().zip(found) {
             // It may have been moved between the two.
             if found.is_none() && self.account.message(id).await?.as_ref() == Some(&message) {
-                self.note(Drift::MissingListRow);
-                if self.repair {
-                    let put = Write::Put(key, Entry::new(&message.state, message.row.size).to_bytes());
-                    self.instance().backend.store.write(vec![put], Durability::Now).await?;
-                }
+                let entry = Entry::new(&message.state, message.row.size).to_bytes();
+                self.put_missing(key, entry).await?;
             }
         }
         Ok(())
     }
 
-    /// Every row of every list but the account's own, which is read with the messages.
+    async fn put_missing(&mut self, key: RowKey, value: Vec<u8>) -> Result<()> {
+        self.note(Drift::MissingListRow);
+        if self.repair {
+            let put = Write::Put(key, value);
+            self.instance().backend.store.write(vec![put], Durability::Now).await?;
+        }
+        Ok(())
+    }
+
+    async fn is_absent(&self, key: &RowKey) -> Result<bool> {
+        let found = self.instance().backend.store.get(std::slice::from_ref(key)).await?;
+        Ok(found.into_iter().all(|value| value.is_none()))
+    }
+
+    /// Every row of every list.
     async fn check_lists(&mut self) -> Result<()> {
+        self.check_list(List::Account).await?;
         let kinds: [fn([u8; 16]) -> List; 4] = [
             |id| List::Mailbox(MailboxId(id)),
             List::Keyword,
@@ -268,14 +231,13 @@ impl Check<'_> {
             Err(_) => return Ok(()),
         }
         let key = list.row(self.account.id(), at);
-        let instance = self.instance().clone();
-        let store = &instance.backend.store;
         // It went, unless it is there still: rows of a message that is being moved right now are written together.
-        if store.get(std::slice::from_ref(&key)).await?.pop().flatten().is_none() {
+        if self.is_absent(&key).await? {
             return Ok(());
         }
         self.note(Drift::StaleListRow);
         if self.repair {
+            let store = self.instance().backend.store.clone();
             store.write(vec![Write::Delete(key.clone())], Durability::Now).await?;
             // It may have been moved there between the look and the write.
             if let Some(message) = self.account.message(id).await?
@@ -350,7 +312,7 @@ impl Check<'_> {
 
     async fn index_again(&self, id: MessageId, received_at: Millis) -> Result<()> {
         let at = ListPosition::new(received_at, id.0);
-        let row = schema::RowKey::new(Table::Unindexed, *self.account.id().as_bytes(), at.clustering());
+        let row = RowKey::new(Table::Unindexed, *self.account.id().as_bytes(), at.clustering());
         let backend = &self.instance().backend;
         backend.store.write(vec![Write::Put(row, vec![])], Durability::Later).await?;
         backend.queue.publish(vec![Job::IndexMessage { account: self.account.id(), message: id }]).await

@@ -1,5 +1,6 @@
 use embedded::{Embedded, Options};
 use schema::{Arrival, Incoming, RowKey, StatePatch, SystemClock};
+use serde_json::{Value, json};
 
 use super::*;
 
@@ -41,6 +42,10 @@ impl Place {
 
     fn row(&self, list: List, message: &Message) -> RowKey {
         list.row(self.account.id(), ListPosition::new(message.row.received_at, message.id.0))
+    }
+
+    fn activity(&self, table: Table, at: Millis, id: [u8; 16]) -> RowKey {
+        RowKey::new(table, *self.account.id().as_bytes(), ListPosition::new(at, id).clustering())
     }
 
     async fn check(&self, repair: bool) -> Value {
@@ -96,17 +101,44 @@ async fn a_row_that_the_message_contradicts_is_found_in_every_kind_of_list_and_r
 }
 
 #[tokio::test]
+async fn a_thread_listed_at_a_time_that_is_not_its_newest_is_no_drift_and_goes_with_a_repair() {
+    let place = Place::new().await;
+    let message = place.keep("first").await;
+    let (thread, discussion) = (message.thread.0, message.row.discussion.0);
+    let passed = [
+        place.activity(Table::ThreadsByActivity, message.row.received_at + 1, thread),
+        place.activity(Table::ThreadsByActivity, message.row.received_at, [9; 16]),
+        place.activity(Table::DiscussionsByActivity, message.row.received_at + 1, discussion),
+        place.activity(Table::DiscussionsByActivity, message.row.received_at, [9; 16]),
+    ];
+    place.write(passed.iter().map(|key| Write::Put(key.clone(), vec![])).collect()).await;
+    assert_eq!(place.check(false).await["drift"], json!({}));
+    assert!(place.value(&passed[0]).await.is_some());
+    assert_eq!(place.check(true).await["drift"], json!({}));
+    for key in &passed {
+        assert_eq!(place.value(key).await, None, "{key:?}");
+    }
+    for (table, id) in [(Table::ThreadsByActivity, thread), (Table::DiscussionsByActivity, discussion)] {
+        assert!(place.value(&place.activity(table, message.row.received_at, id)).await.is_some());
+    }
+}
+
+#[tokio::test]
 async fn a_row_that_is_missing_is_written_as_it_was() {
     let place = Place::new().await;
     let message = place.keep("first").await;
     let account = &place.account;
     let lists = [
+        List::Account,
         List::Mailbox(*message.state.mailboxes.first().unwrap()),
         account.keyword_list("all"),
         List::Thread(message.row.thread),
         List::Discussion(message.row.discussion),
     ];
-    let keys = lists.map(|list| place.row(list, &message));
+    let mut keys = lists.map(|list| place.row(list, &message)).to_vec();
+    let at = message.row.received_at;
+    keys.push(place.activity(Table::ThreadsByActivity, at, message.thread.0));
+    keys.push(place.activity(Table::DiscussionsByActivity, at, message.row.discussion.0));
     let mut values = Vec::new();
     for key in &keys {
         values.push(place.value(key).await.unwrap());
