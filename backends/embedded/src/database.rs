@@ -177,6 +177,11 @@ impl Embedded {
         &self.core.log
     }
 
+    #[cfg(test)]
+    pub(crate) fn parts(&self) -> &Parts {
+        &self.core.parts
+    }
+
     /// Returns when everything written before is durable.
     ///
     /// # Errors

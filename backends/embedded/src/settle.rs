@@ -41,11 +41,14 @@ pub(crate) struct Settler {
     let_go: Option<Instant>,
     /// What the part of the index took on disk when it was last written anew, in octets.
     rewritten: u64,
+    /// What the parts took on disk when replaced files were last let go, in octets.
+    size: u64,
 }
 
 impl Settler {
     pub(crate) fn new(log: Arc<Log>, parts: Parts, index: Index) -> Self {
-        Self { log, parts, index, let_go: None, rewritten: 0 }
+        let size = size(&parts);
+        Self { log, parts, index, let_go: None, rewritten: 0, size }
     }
 
     /// Settles whenever nothing was written for [`Options::settle_after`], until `stop`.
@@ -57,13 +60,21 @@ impl Settler {
             let now = self.activity();
             if now != seen {
                 (seen, since) = (now, Instant::now());
-            } else if since.elapsed() >= options.settle_after && settled != Some(seen) {
-                if let Err(error) = self.settle(stop, options.settle_journal_bytes) {
-                    tracing::warn!(error = %error, "the data directory was not settled");
-                }
-                seen = self.activity();
-                settled = Some(seen);
+                continue;
             }
+            if since.elapsed() < options.settle_after {
+                continue;
+            }
+            let done = if settled == Some(seen) {
+                self.let_files_go()
+            } else {
+                self.settle(stop, options.settle_journal_bytes)
+            };
+            if let Err(error) = done {
+                tracing::warn!(error = %error, "the data directory was not settled");
+            }
+            seen = self.activity();
+            settled = Some(seen);
         }
     }
 
@@ -92,7 +103,18 @@ impl Settler {
         if is_quiet(&self.log) {
             self.rewrite_index()?;
         }
-        let_files_go(&self.log, &self.parts.padding)
+        self.let_files_go()
+    }
+
+    /// The database keeps the files that merges have replaced, in whatever part, until it begins another buffer. Its own
+    /// merges may end long after the last write.
+    fn let_files_go(&mut self) -> Result<()> {
+        let size = size(&self.parts);
+        if std::mem::replace(&mut self.size, size) == size {
+            return Ok(());
+        }
+        self.parts.padding.insert(MARK, b"").map_err(failed("files were not let go"))?;
+        write_part_out(&self.log, &self.parts.padding)
     }
 
     /// Drops what merges of segments have replaced, which may be half of the part, once it has grown by half.
@@ -148,10 +170,9 @@ fn wait_until(log: &Log, what: &'static str, mut is_done: impl FnMut() -> fjall:
     Ok(())
 }
 
-/// The database keeps the files that merges have replaced, in whatever part, until it begins another buffer.
-fn let_files_go(log: &Log, padding: &Keyspace) -> Result<()> {
-    padding.insert(MARK, b"").map_err(failed("files were not let go"))?;
-    write_part_out(log, padding)
+/// What the parts that hold something take on disk, in octets. It changes with every merge of files.
+fn size(parts: &Parts) -> u64 {
+    [&parts.rows, &parts.blobs, &parts.index, &parts.jobs].into_iter().map(|part| part.disk_space()).sum()
 }
 
 fn fill_journal(log: &Log, padding: &Keyspace, missing: u64) -> fjall::Result<()> {
@@ -166,4 +187,37 @@ fn fill_journal(log: &Log, padding: &Keyspace, missing: u64) -> fjall::Result<()
     padding.clear()?;
     // A part with something to write out is what makes fjall look at the journal's size.
     padding.insert(MARK, b"")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Embedded;
+
+    #[test]
+    fn files_that_were_replaced_after_the_last_write_are_let_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options { settle_after: Duration::from_millis(50), ..Options::default() };
+        let embedded = Embedded::open(dir.path(), options).unwrap();
+        let rows = &embedded.parts().rows;
+        let mut octet = 1_u32;
+        for _ in 0..3 {
+            // Nothing that could be compressed.
+            let value: Vec<u8> = std::iter::repeat_with(|| {
+                octet = octet.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                octet.to_be_bytes()[0]
+            })
+            .take(1 << 20)
+            .collect();
+            rows.insert("one", value).unwrap();
+            rows.rotate_memtable_and_wait().unwrap();
+        }
+        let before = embedded.disk_bytes().unwrap();
+        rows.major_compact().unwrap();
+        let began = Instant::now();
+        while embedded.disk_bytes().unwrap() + (3 << 19) > before {
+            assert!(began.elapsed() < Duration::from_secs(30), "{before} octets before");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
 }
