@@ -12,6 +12,7 @@ mod bits;
 mod block;
 mod coding;
 mod documents;
+mod frequencies;
 mod manifest;
 mod merge;
 mod plan;

@@ -1,4 +1,5 @@
-//! fjall's journal as a file: what a power cut tore is cut off, and what is not needed any more is emptied.
+//! fjall's journal as files: the one in use is synced and measured, what a power cut tore is cut off, and what is not
+//! needed any more is emptied.
 //!
 //! A journal is a row of batches: start (1, items u32, sequence u64), items (2, kind u8, compression u8, part u64, key
 //! length u16, value length u32, length on disk u32, key, value) or clears (4, part u64), end (3, XXH3 of all items
@@ -6,11 +7,10 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufReader, ErrorKind, Read};
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::Xxh3;
-
-use crate::log::journals;
 
 const START: u8 = 1;
 const ITEM: u8 = 2;
@@ -20,12 +20,79 @@ const TRAILER: [u8; 4] = *b"FJL\x03";
 /// Octets of an item between its tag and its key.
 const ITEM_HEAD: usize = 20;
 
+/// The journal in use.
+pub(crate) struct Journal {
+    number: u64,
+    file: File,
+}
+
+impl Journal {
+    /// The newest of those in `directory`.
+    pub(crate) fn newest(directory: &Path) -> std::io::Result<Self> {
+        let missing = || std::io::Error::new(ErrorKind::NotFound, "the database has no journal");
+        let number = numbers(directory)?.pop().ok_or_else(missing)?;
+        Self::open(directory, number)?.ok_or_else(missing)
+    }
+
+    fn open(directory: &Path, number: u64) -> std::io::Result<Option<Self>> {
+        match File::open(path(directory, number)) {
+            Ok(file) => Ok(Some(Self { number, file })),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Becomes the newest, where fjall has begun others since.
+    pub(crate) fn follow(&mut self, directory: &Path) -> std::io::Result<()> {
+        while let Some(next) = Self::open(directory, self.number + 1)? {
+            *self = next;
+        }
+        Ok(())
+    }
+
+    /// Puts what it holds on disk.
+    pub(crate) fn sync(&self) -> std::io::Result<()> {
+        self.file.sync_data()
+    }
+
+    /// Octets that journals take on disk: those before this one, and this.
+    pub(crate) fn octets(&self, directory: &Path) -> std::io::Result<(u64, u64)> {
+        let mut before = 0;
+        for number in numbers(directory)?.into_iter().filter(|&number| number < self.number) {
+            match std::fs::metadata(path(directory, number)) {
+                Ok(data) => before += data.blocks() * 512,
+                // The database drops journals while we look.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok((before, self.file.metadata()?.blocks() * 512))
+    }
+}
+
+fn path(directory: &Path, number: u64) -> PathBuf {
+    directory.join(format!("{number}.jnl"))
+}
+
+/// The numbers of the journals in `directory`, ascending.
+fn numbers(directory: &Path) -> std::io::Result<Vec<u64>> {
+    let mut numbers = Vec::new();
+    for entry in std::fs::read_dir(directory)? {
+        let name = entry?.file_name();
+        let number: Option<u64> =
+            name.to_str().and_then(|name| name.strip_suffix(".jnl")).and_then(|name| name.parse().ok());
+        numbers.extend(number);
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
 /// Cuts off what follows the last whole batch of the newest journal in `database`, and keeps it beside the journal
 /// (`<number>.torn`). Whoever was told that a write is durable was told after a sync of all before it; so what is torn
 /// was promised to nobody, unless the disk itself lost it. Older journals were synced in full, and stay as they are.
 pub(crate) fn mend(database: &Path) -> std::io::Result<()> {
-    let Some(number) = journals(database)?.pop() else { return Ok(()) };
-    let path = database.join(format!("{number}.jnl"));
+    let Some(number) = numbers(database)?.pop() else { return Ok(()) };
+    let path = path(database, number);
     let whole = whole_octets(&path)?;
     let mut file = OpenOptions::new().read(true).write(true).open(&path)?;
     let torn = file.metadata()?.len().saturating_sub(whole);
@@ -49,8 +116,8 @@ pub(crate) fn empty(database: &Path) -> std::io::Result<()> {
         return Ok(());
     }
     // The file itself stays: fjall takes a database without a journal for a new one.
-    if let Some(number) = journals(database)?.pop() {
-        let file = OpenOptions::new().write(true).open(database.join(format!("{number}.jnl")))?;
+    if let Some(number) = numbers(database)?.pop() {
+        let file = OpenOptions::new().write(true).open(path(database, number))?;
         file.set_len(0)?;
         file.sync_all()?;
     }

@@ -10,7 +10,7 @@
 //! for that time.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 use fjall::{Database, Keyspace, OwnedWriteBatch, PersistMode};
 use schema::{Error, Result};
 use tokio::sync::oneshot;
+
+use crate::journal::Journal;
 
 /// The row that holds the number up to which numbers may have been given out. Table 0 is no table of the schema.
 const RESERVED: &[u8] = b"\0numbers";
@@ -60,11 +62,6 @@ struct Waiting {
     stopped: bool,
 }
 
-struct Journal {
-    number: u64,
-    file: File,
-}
-
 /// Orders writes, numbers them, and syncs them.
 pub(crate) struct Log {
     database: Database,
@@ -102,8 +99,8 @@ impl Log {
         };
         // What the last process left in the kernel's buffers only is visible now, so it must be made durable.
         database.persist(PersistMode::SyncData)?;
-        let journal = newest_journal(&directory)?;
-        journal.file.sync_data()?;
+        let journal = Journal::newest(&directory)?;
+        journal.sync()?;
         Ok(Self {
             database,
             rows,
@@ -326,31 +323,15 @@ impl Log {
         self.database.persist(PersistMode::Buffer)?;
         // fjall syncs a journal in full before it begins the next, so the newest is the only one that can lack
         // something. One that begins after the look has nothing that this call must cover.
-        while let Some(next) = open_journal(&self.directory, journal.number + 1)? {
-            *journal = next;
-        }
-        journal.file.sync_data()?;
-        Ok(())
+        journal.follow(&self.directory)?;
+        Ok(journal.sync()?)
     }
 
     /// Octets that journals take on disk: those before the one in use, and that.
     pub(crate) fn journal_bytes(&self) -> fjall::Result<(u64, u64)> {
-        use std::os::unix::fs::MetadataExt;
-
         let mut journal = lock(&self.journal);
-        while let Some(next) = open_journal(&self.directory, journal.number + 1)? {
-            *journal = next;
-        }
-        let mut before = 0;
-        for number in journals(&self.directory)?.into_iter().filter(|&number| number < journal.number) {
-            match std::fs::metadata(journal_path(&self.directory, number)) {
-                Ok(data) => before += data.blocks() * 512,
-                // The database drops journals while we look.
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok((before, journal.file.metadata()?.blocks() * 512))
+        journal.follow(&self.directory)?;
+        Ok(journal.octets(&self.directory)?)
     }
 
     fn stop_all(&self, what: &'static str, error: &fjall::Error) {
@@ -384,37 +365,6 @@ pub(crate) fn jump_numbers(rows: &Keyspace, last: u64) -> fjall::Result<u64> {
     let first = last + JUMP;
     rows.insert(RESERVED, first.to_be_bytes())?;
     Ok(first)
-}
-
-fn journal_path(directory: &Path, number: u64) -> PathBuf {
-    directory.join(format!("{number}.jnl"))
-}
-
-fn open_journal(directory: &Path, number: u64) -> std::io::Result<Option<Journal>> {
-    match File::open(journal_path(directory, number)) {
-        Ok(file) => Ok(Some(Journal { number, file })),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// The numbers of the journals in `directory`, ascending.
-pub(crate) fn journals(directory: &Path) -> std::io::Result<Vec<u64>> {
-    let mut numbers = Vec::new();
-    for entry in std::fs::read_dir(directory)? {
-        let name = entry?.file_name();
-        let number: Option<u64> =
-            name.to_str().and_then(|name| name.strip_suffix(".jnl")).and_then(|name| name.parse().ok());
-        numbers.extend(number);
-    }
-    numbers.sort_unstable();
-    Ok(numbers)
-}
-
-fn newest_journal(directory: &Path) -> std::io::Result<Journal> {
-    let missing = || std::io::Error::new(std::io::ErrorKind::NotFound, "the database has no journal");
-    let number = journals(directory)?.pop().ok_or_else(missing)?;
-    open_journal(directory, number)?.ok_or_else(missing)
 }
 
 #[cfg(test)]

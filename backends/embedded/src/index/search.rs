@@ -8,6 +8,7 @@ use schema::{AccountId, Result};
 
 use super::bits::Bits;
 use super::coding::Reader;
+use super::frequencies::Frequencies;
 use super::manifest::Entry;
 use super::plan::{Node, Plan};
 use super::ranking::{Best, Statistics};
@@ -109,37 +110,6 @@ fn count(part: &Part, segment: &Segment, statistics: &mut Statistics) -> Result<
     Ok(())
 }
 
-/// Documents, ascending, and how often something stands in each.
-#[derive(Debug, Default)]
-struct Frequencies {
-    documents: Vec<u32>,
-    frequencies: Vec<u32>,
-}
-
-impl Frequencies {
-    fn push(&mut self, document: u32, frequency: u32) {
-        self.documents.push(document);
-        self.frequencies.push(frequency);
-    }
-
-    fn bits(&self, len: usize) -> Bits {
-        let mut bits = Bits::none(len);
-        self.documents.iter().for_each(|&document| bits.insert(document));
-        bits
-    }
-
-    /// The frequency in `document`, which is not smaller than the one asked for before with the same `cursor`.
-    fn at(&self, document: u32, cursor: &mut usize) -> u32 {
-        while self.documents.get(*cursor).is_some_and(|&at| at < document) {
-            *cursor += 1;
-        }
-        match self.documents.get(*cursor) {
-            Some(&at) if at == document => self.frequencies[*cursor],
-            _ => 0,
-        }
-    }
-}
-
 /// What each node of a plan finds in one segment.
 struct Evaluation {
     /// For each node.
@@ -153,7 +123,8 @@ struct Evaluation {
 impl Evaluation {
     fn of(rows: &Rows<'_>, segment: &Segment, part: &Part, plan: &Plan) -> Result<Self> {
         let len = segment.documents.len();
-        let tokens = part.chunks.iter().map(|chunks| read(chunks, len)).collect::<Result<Vec<_>>>()?;
+        let tokens =
+            part.chunks.iter().map(|chunks| Frequencies::read(chunks, len)).collect::<Result<Vec<_>>>()?;
         let mut evaluation = Self { bits: Vec::with_capacity(plan.nodes.len()), tokens, phrases: Vec::new() };
         for node in &plan.nodes {
             let bits = evaluation.node(rows, segment, part, node)?;
@@ -261,23 +232,6 @@ fn keep_followed(starts: &mut Vec<u64>, places: &[u64], further: u64) {
         // A position near its greatest value must not run over into the next document.
         places.get(at) == Some(&wanted) && wanted >> 32 == start >> 32
     });
-}
-
-/// The documents of a token and its frequencies in them.
-fn read(chunks: &[Chunk], len: usize) -> Result<Frequencies> {
-    let mut read = Frequencies::default();
-    for chunk in chunks {
-        let mut postings = chunk.postings();
-        loop {
-            let posting = postings.read().filter(|posting| (posting.document as usize) < len);
-            let posting = posting.ok_or_else(damaged)?;
-            read.push(posting.document, posting.frequency);
-            if posting.last {
-                break;
-            }
-        }
-    }
-    Ok(read)
 }
 
 /// Adds document << 32 | position for each position of a token in a candidate.

@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 
 use fjall::{Keyspace, OwnedWriteBatch};
-use schema::{LOST_LEASES, Millis, Result};
+use schema::{Millis, Result};
 
 use super::{DEAD, DeadRecord, HOLD, JOB, READ, Record, key, read, write};
 use crate::database::Core;
@@ -43,7 +43,7 @@ pub(super) fn note_lost(
     record: Record,
     now: Millis,
 ) -> Result<()> {
-    if record.lost < LOST_LEASES {
+    if !record.is_given_up() {
         batch.insert(part, key(JOB, id), write(&record)?);
         return Ok(());
     }

@@ -130,7 +130,8 @@ impl State {
         let mut lost = Vec::new();
         while let Some(&(_, id)) = self.leased.first().filter(|(until, _)| *until <= now) {
             let Some(mut record) = self.end(id) else { continue };
-            if record.lose() {
+            record.lose();
+            if record.is_given_up() {
                 self.dead += 1;
             } else {
                 self.place(id, record.clone(), Place::Ready);
@@ -263,10 +264,14 @@ impl State {
 }
 
 impl Record {
-    /// Counts a lease that its holder did not end. True if that was one too many.
-    pub(super) fn lose(&mut self) -> bool {
+    /// Counts a lease that its holder did not end.
+    pub(super) fn lose(&mut self) {
         self.attempts += 1;
         self.lost += 1;
+    }
+
+    /// Whether so many were lost that it is a dead letter.
+    pub(super) fn is_given_up(&self) -> bool {
         self.lost >= LOST_LEASES
     }
 }
