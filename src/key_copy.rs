@@ -138,12 +138,19 @@ pub struct KeyCopy {
     store: Arc<dyn MailStore>,
     epochs: PathBuf,
     is_stale: AtomicBool,
+    /// Held while the copy is written, so that nobody goes on before it is whole.
+    refreshing: tokio::sync::Mutex<()>,
 }
 
 impl KeyCopy {
     /// `store`, with its wrapped keys copied to beside `epochs`.
     pub fn around(store: Arc<dyn MailStore>, epochs: &Path) -> Arc<dyn MailStore> {
-        Arc::new(Self { store, epochs: epochs.to_owned(), is_stale: AtomicBool::new(true) })
+        Arc::new(Self {
+            store,
+            epochs: epochs.to_owned(),
+            is_stale: AtomicBool::new(true),
+            refreshing: tokio::sync::Mutex::default(),
+        })
     }
 
     /// After the write: a copy made during it may lack it.
@@ -154,6 +161,7 @@ impl KeyCopy {
     }
 
     async fn refresh(&self) -> Result<()> {
+        let _turn = self.refreshing.lock().await;
         if self.is_stale.swap(false, Ordering::AcqRel) {
             let keys = WrappedKeys::of_store(self.store.as_ref()).await?;
             if let Err(error) = keys.write(&self.epochs) {

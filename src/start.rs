@@ -91,7 +91,9 @@ async fn first_start(instance: &Arc<Instance>, data: &mut DataDirectory) -> Resu
     match instance.account_by_address(welcome::ACCOUNT).await.map_err(failed)? {
         // Its password was never shown, or the start that showed it was cut short after that.
         Some(account) => {
-            instance.set_password(account, password.expose()).await.map_err(failed)?;
+            if !instance.set_password(account, password.expose()).await.map_err(failed)? {
+                return Err(failed(schema::Error::Damaged { what: "accounts" }));
+            }
         }
         None => {
             instance.create_account(welcome::ACCOUNT, password.expose(), None).await.map_err(failed)?;

@@ -48,16 +48,26 @@ impl Instance {
             Some(id) => self.account_row(id).await?,
             None => None,
         };
-        let locked = row.as_ref().is_none_or(|row| row.locked);
-        let hash = row.map_or_else(|| seal::password::DUMMY_HASH.to_owned(), |row| row.password);
+        let hash = row.as_ref().map_or(seal::password::DUMMY_HASH, |row| &row.password).to_owned();
         let password = seal::Secret::new(password.to_owned());
         let verified = tokio::task::spawn_blocking(move || seal::password::verify(password.expose(), &hash))
             .await
             .map_err(|error| Error::transient("checking a password was cut short", error))?;
-        match account {
-            Some(account) if verified && !locked => self.start_session(account).await.map(Some),
-            _ => Ok(None),
+        let (Some(account), Some(row), true) = (account, row, verified) else { return Ok(None) };
+        if row.locked {
+            return Ok(None);
         }
+        let session = self.start_session(account).await?;
+        // Locking and a new password end the sessions that are there; this one may have come after that.
+        let now = self.account_row(account).await?;
+        if now.is_some_and(|now| !now.locked && now.password == row.password) {
+            return Ok(Some(session));
+        }
+        let hash = session.credential.hash();
+        let listed = RowKey::new(Table::CredentialsByAccount, *account.as_bytes(), hash);
+        let ended = vec![Write::Delete(credential_row(&hash)), Write::Delete(listed)];
+        self.backend.store.write(ended, Durability::Now).await?;
+        Ok(None)
     }
 
     async fn start_session(&self, account: AccountId) -> Result<NewSession> {

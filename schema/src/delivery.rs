@@ -6,9 +6,9 @@ use std::sync::atomic::Ordering;
 use crate::deletion;
 use crate::entry::Entry;
 use crate::{
-    Account, Change, ChangeKind, DiscussionId, Durability, Envelope, Job, List, ListPosition, MailboxId,
-    MessageId, MessageRow, Millis, Result, Role, RowKey, State, Table, ThreadId, Write, compression, step,
-    uuid_v8, value,
+    Account, Change, ChangeKind, DiscussionId, Durability, Envelope, Error, Job, List, ListPosition,
+    MailboxId, MessageId, MessageRow, Millis, Result, Role, RowKey, State, Table, ThreadId, Write,
+    compression, step, uuid_v8, value,
 };
 
 /// A message that has come in, parsed and compressed once for all of its recipients.
@@ -88,7 +88,7 @@ impl Account {
         }
         let deleted_at = found[1].as_deref().map(deletion::read_time);
         if deleted_at.is_some_and(|at| !arrival.revive && !deletion::is_over(at, self.instance.now())) {
-            self.backend().store.flush().await?;
+            self.wait_until_durable().await?;
             return Ok(Kept { id, is_new: false });
         }
 
@@ -97,19 +97,35 @@ impl Account {
         step!("delivery.blob");
 
         let received_at = arrival.received_at.unwrap_or_else(|| self.instance.now());
-        let joined = self.join_thread(id, incoming, received_at).await?;
+        let thread = self.join_thread(id, incoming, received_at).await?;
         step!("delivery.links");
 
-        let mut writes = self.rows(id, incoming, arrival, received_at, joined.root).await?;
+        let _held = match arrival.mailbox {
+            Some(mailbox) if !self.has_role(mailbox) => Some(self.hold_mailbox(mailbox).await?),
+            _ => None,
+        };
+        let mut writes = self.rows(id, incoming, arrival, received_at, thread).await?;
         if let Some(deleted_at) = deleted_at {
             writes.extend(deletion::rows(self.id, id, deleted_at).map(Write::Delete));
         }
+        // A message older than the newest relies on its row, which may go while this one comes.
+        let relies = [Table::ThreadsByActivity, Table::DiscussionsByActivity].map(|table| {
+            !writes.iter().any(|write| matches!(write, Write::Put(key, _) if key.table == table))
+        });
         self.backend().store.write(writes, Durability::Later).await?;
+        if relies[0] {
+            self.keep_listed(Table::ThreadsByActivity, thread.0).await?;
+        }
+        if relies[1] {
+            let discussion = self.discussion_of(&incoming.participants);
+            self.keep_listed(Table::DiscussionsByActivity, discussion.0).await?;
+        }
         self.note_unindexed(ListPosition::new(received_at, id.0));
         step!("delivery.rows");
 
         let mut jobs = vec![Job::IndexMessage { account: self.id, message: id }];
-        jobs.extend(joined.merged.iter().map(|&thread| Job::CompressThread { account: self.id, thread }));
+        let split = self.split_parts(thread).await?;
+        jobs.extend(split.into_iter().map(|thread| Job::CompressThread { account: self.id, thread }));
         self.backend().queue.publish(jobs).await?;
         step!("delivery.job");
         if let Some(used) = self.instance.used.get(&self.id) {
@@ -128,7 +144,20 @@ impl Account {
                 .publish(vec![Job::IndexMessage { account: self.id, message: id }])
                 .await;
         }
-        self.backend().store.flush().await
+        self.wait_until_durable().await
+    }
+
+    /// Returns when all that this process wrote before is durable.
+    async fn wait_until_durable(&self) -> Result<()> {
+        self.backend().store.write(vec![], Durability::Now).await
+    }
+
+    async fn hold_mailbox(&self, mailbox: MailboxId) -> Result<tokio::sync::RwLockReadGuard<'_, ()>> {
+        let held = self.instance.hold_mailboxes(self.id).await;
+        match self.mailbox_row(mailbox).await? {
+            Some(_) => Ok(held),
+            None => Err(Error::Conflict { what: "the mailbox is not there (any more)" }),
+        }
     }
 
     pub(crate) fn unindexed_row(&self, at: ListPosition) -> RowKey {

@@ -6,8 +6,7 @@ use crate::address::MailAddress;
 use crate::mailbox::MailboxRow;
 use crate::password::hash_password;
 use crate::{
-    AccountId, Durability, Error, Instance, Job, Millis, Result, Role, RowKey, Scan, Table, Write, uuid_v8,
-    value,
+    AccountId, Error, Instance, Job, Millis, Result, Role, RowKey, Scan, Table, Write, uuid_v8, value,
 };
 
 /// Rows read at once where all are wanted.
@@ -98,14 +97,10 @@ impl Instance {
             locked: false,
             created_at: self.now(),
         };
-        let claim = self.address_row(&address);
-        let owner = Some(id.as_bytes().to_vec());
-        if !self.backend.store.replace(claim, None, owner, vec![]).await? {
-            return Err(Error::Conflict { what: "the address is taken" });
-        }
         let listed = RowKey::new(Table::AddressesByAccount, *id.as_bytes(), self.address_hash(&address));
-        self.keyring
-            .create(id, |keys| {
+        let is_free = self
+            .keyring
+            .create(id, self.address_row(&address), |keys| {
                 let mut writes = vec![
                     Write::Put(account_row(id), value::seal(keys, &account_row(id), &row)),
                     Write::Put(listed.clone(), value::seal(keys, &listed, &address.to_string())),
@@ -119,7 +114,7 @@ impl Instance {
                 writes
             })
             .await?;
-        Ok(id)
+        if is_free { Ok(id) } else { Err(Error::Conflict { what: "the address is taken" }) }
     }
 
     /// Every account, in the order of the ids.
@@ -202,12 +197,18 @@ impl Instance {
         self.change_account(id, |row| row.quota = quota).await
     }
 
-    /// Forgets an account: its key is destroyed before this returns, a job takes away what is left. `None` if there is
-    /// no such account.
+    /// Forgets an account: its key is destroyed before this returns, a job takes away what is left, and finishes what a
+    /// crash cut short. `None` if there is no such account.
     pub async fn purge_account(&self, id: AccountId) -> Result<Option<Purged>> {
         if self.row(&account_row(id)).await?.is_none() {
             return Ok(None);
         }
+        self.backend.queue.publish(vec![Job::PurgeAccount { account: id }]).await?;
+        let epoch = self.destroy_account(id).await?;
+        Ok(Some(Purged { epoch }))
+    }
+
+    async fn destroy_account(&self, id: AccountId) -> Result<u32> {
         self.end_sessions(id).await?;
         let purge = RowKey::new(Table::Purges, [], *id.as_bytes());
         let mut rows =
@@ -218,12 +219,15 @@ impl Instance {
         let epoch = self.keyring.destroy(id, rows).await?;
         self.used.invalidate(&id);
         self.quotas.invalidate(&id);
-        self.backend.queue.publish(vec![Job::PurgeAccount { account: id }]).await?;
-        Ok(Some(Purged { epoch }))
+        Ok(epoch)
     }
 
-    /// Takes away every row, blob and index entry of an account whose key is destroyed.
+    /// Takes away every row, blob and index entry of an account that is being purged; its key first, if that is there
+    /// still.
     pub async fn remove_account_remains(&self, id: AccountId) -> Result<()> {
+        if self.row(&account_row(id)).await?.is_some() {
+            self.destroy_account(id).await?;
+        }
         self.backend.index.remove_account(id).await?;
         self.backend.blobs.remove_account(id).await?;
         self.backend.store.remove_account(id).await
@@ -264,10 +268,16 @@ impl Instance {
         let listed = RowKey::new(Table::AddressesByAccount, *account.as_bytes(), self.address_hash(&address));
         let then = vec![Write::Put(listed.clone(), value::seal(&keys, &listed, &address.to_string()))];
         let owner = Some(account.as_bytes().to_vec());
-        match self.backend.store.replace(self.address_row(&address), None, owner, then).await? {
-            true => Ok(address.to_string()),
-            false => Err(Error::Conflict { what: "the address is taken" }),
+        let claim = self.address_row(&address);
+        if !self.backend.store.replace(claim.clone(), None, owner.clone(), then).await? {
+            return Err(Error::Conflict { what: "the address is taken" });
         }
+        if self.row(&account_row(account)).await?.is_some() {
+            return Ok(address.to_string());
+        }
+        // It was purged between the two.
+        self.backend.store.replace(claim, owner, None, vec![Write::Delete(listed)]).await?;
+        Err(Error::Refused { what: "there is no such account" })
     }
 
     /// Takes an address away from its account. False if nobody has it.
@@ -281,9 +291,9 @@ impl Instance {
             return Err(Error::Conflict { what: "an account keeps the address it was created with" });
         }
         let listed = RowKey::new(Table::AddressesByAccount, *id.as_bytes(), self.address_hash(&address));
-        let writes = vec![Write::Delete(self.address_row(&address)), Write::Delete(listed)];
-        self.backend.store.write(writes, Durability::Now).await?;
-        Ok(true)
+        let owner = Some(id.as_bytes().to_vec());
+        // It may have become another's since.
+        self.backend.store.replace(self.address_row(&address), owner, None, vec![Write::Delete(listed)]).await
     }
 
     /// An account's addresses, in no particular order.
@@ -301,8 +311,8 @@ impl Instance {
     pub async fn resolve(&self, recipient: &str) -> Result<Recipient> {
         let Ok(address) = MailAddress::parse(recipient) else { return Ok(Recipient::UnknownAddress) };
         let mut owner = self.owner(&address).await?;
-        if let (None, Some(user)) = (owner, address.without_tag()) {
-            owner = self.owner(&user).await?;
+        if let (None, Some(plain)) = (owner, address.without_tag()) {
+            owner = self.owner(&plain).await?;
         }
         if owner.is_none() {
             owner = self.owner(&address.catch_all()).await?;

@@ -85,23 +85,29 @@ impl Keyring {
         Ok(Some(keys))
     }
 
-    /// Makes keys for a new account; `rows` (which those keys seal) are written with them.
+    /// Makes keys for a new account and writes them, with `rows` (which those keys seal) and its id in the row `claim`,
+    /// all in one step. False, and nothing is written, if that row is there already.
     pub(crate) async fn create(
         &self,
         account: AccountId,
+        claim: RowKey,
         rows: impl FnOnce(&AccountKeys) -> Vec<Write>,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let file = self.file.lock().await;
         let keys = AccountKeys::generate(*account.as_bytes());
         let mut writes = vec![Write::Put(account_row(account), keys.wrap(file.newest()))];
         writes.extend(rows(&keys));
-        self.store.write(writes, Durability::Now).await
+        self.store.replace(claim, None, Some(account.as_bytes().to_vec()), writes).await
     }
 
     /// Destroys the account's key: its wrapped key is deleted with `rows`, all others are wrapped under a new epoch,
-    /// and the old epoch's key is destroyed. When it returns, no copy of the store opens the account any more.
+    /// and the old epoch's key is destroyed. When it returns, no copy of the store opens the account any more. An account
+    /// whose key is gone already is left at that.
     pub(crate) async fn destroy(&self, account: AccountId, rows: Vec<Write>) -> Result<u32> {
         let mut file = self.file.lock().await;
+        if self.store.get(&[account_row(account)]).await?.pop().flatten().is_none() {
+            return self.move_to_newest(&mut file).await;
+        }
         // First the new epoch: a crash after the delete is then finished by the next start, which sees two.
         file.add_epoch().map_err(file_error)?;
         let mut writes = vec![Write::Delete(account_row(account))];

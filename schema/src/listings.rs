@@ -2,8 +2,8 @@
 
 use crate::messages::scan_times;
 use crate::{
-    Account, DiscussionId, Durability, List, ListFilter, ListPosition, MailboxId, Message, MessageId,
-    MessagePage, Result, RowKey, Scan, Table, ThreadId, Write,
+    Account, DiscussionId, List, ListFilter, ListPosition, MailboxId, Message, MessageId, MessagePage,
+    Result, Scan, Table, ThreadId,
 };
 
 /// Messages of one thread that are read, at most.
@@ -144,6 +144,7 @@ impl Account {
             let partition = (L::TABLE, self.id.as_bytes().to_vec());
             let rows = self.backend().store.scan(&scan_times(partition, filter, from, limit + 1)).await?;
             let is_last = rows.len() <= limit;
+            let mut is_moved = false;
             for place in rows.iter().filter_map(|(clustering, _)| ListPosition::from_clustering(clustering)) {
                 if items.len() == limit || looked_at >= limit.saturating_mul(PATIENCE) {
                     return Ok(ActivityPage { items, next: from });
@@ -153,20 +154,18 @@ impl Account {
                 match listed.read(self, place).await? {
                     Activity::Shown(item) => items.push(item),
                     Activity::LeftOut => {}
-                    Activity::OutOfDate => self.forget_activity(L::TABLE, place).await?,
+                    Activity::OutOfDate => {
+                        self.list_again(L::TABLE, place).await?;
+                        is_moved = true;
+                        break;
+                    }
                 }
             }
-            if is_last {
+            // What was moved may stand further on now.
+            if is_last && !is_moved {
                 return Ok(ActivityPage { items, next: None });
             }
         }
-    }
-
-    /// A row of activity that is out of date is not needed any more.
-    async fn forget_activity(&self, table: Table, place: ListPosition) -> Result<()> {
-        let row = RowKey::new(table, *self.id.as_bytes(), place.clustering());
-        metrics::counter!("signet_drift_repaired_total", "table" => table.name()).increment(1);
-        self.backend().store.write(vec![Write::Delete(row)], Durability::Later).await
     }
 
     async fn messages_of_thread(&self, root: ThreadId) -> Result<Vec<Message>> {

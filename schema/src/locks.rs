@@ -1,7 +1,7 @@
 //! What has to wait for each other within one process. Between processes the store's [`crate::MailStore::replace`]
 //! decides.
 
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::{AccountId, Instance, MessageId};
 
@@ -11,25 +11,34 @@ const LOCKS: usize = 256;
 /// The queues. What is chosen by one octet of an id is spread evenly over them.
 pub(crate) struct Locks {
     messages: Vec<Mutex<()>>,
-    mailbox_names: Vec<Mutex<()>>,
+    mailboxes: Vec<RwLock<()>>,
 }
 
 impl Default for Locks {
     fn default() -> Self {
-        let locks = || (0..LOCKS).map(|_| Mutex::new(())).collect();
-        Self { messages: locks(), mailbox_names: locks() }
+        Self {
+            messages: (0..LOCKS).map(|_| Mutex::new(())).collect(),
+            mailboxes: (0..LOCKS).map(|_| RwLock::new(())).collect(),
+        }
     }
 }
 
 impl Instance {
-    /// Guards whether a message is there: held while its bytes and rows come or its remains go, so that the same
-    /// bytes delivered twice are kept once, and what came back is not taken away.
+    /// Guards a message: held while its bytes and rows come, change or go, so that the same bytes delivered twice are
+    /// kept once, what came back is not taken away, and nobody writes what he read before another's write. No second
+    /// one is taken while it is held.
     pub(crate) async fn lock_message(&self, account: AccountId, message: MessageId) -> MutexGuard<'_, ()> {
         self.locks.messages[usize::from(message.0[0] ^ account.0[0])].lock().await
     }
 
-    /// Guards the names of an account's mailboxes: held from the look whether a name is free until it is taken.
-    pub(crate) async fn lock_mailbox_names(&self, account: AccountId) -> MutexGuard<'_, ()> {
-        self.locks.mailbox_names[usize::from(account.0[1])].lock().await
+    /// Guards which mailboxes an account has: held by who changes that, from the look to the write.
+    pub(crate) async fn lock_mailboxes(&self, account: AccountId) -> RwLockWriteGuard<'_, ()> {
+        self.locks.mailboxes[usize::from(account.0[1])].write().await
+    }
+
+    /// Keeps the account's mailboxes as they are: held by who puts a message into one that could go. Taken after
+    /// [`Instance::lock_message`].
+    pub(crate) async fn hold_mailboxes(&self, account: AccountId) -> RwLockReadGuard<'_, ()> {
+        self.locks.mailboxes[usize::from(account.0[1])].read().await
     }
 }

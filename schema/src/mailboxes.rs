@@ -3,8 +3,8 @@
 use crate::entry::Entry;
 use crate::mailbox::MailboxRow;
 use crate::{
-    Account, Change, ChangeKind, Durability, Error, List, Mailbox, MailboxId, Result, RowKey, Scan, Table,
-    Totals, Write, value,
+    Account, Change, ChangeKind, Durability, Error, List, Mailbox, MailboxId, Result, Role, RowKey, Scan,
+    Table, Totals, Write, value,
 };
 
 /// The most mailboxes an account has.
@@ -51,6 +51,11 @@ impl Account {
         };
         let row: MailboxRow = value::open(&self.keys, &key, &sealed)?;
         Ok(Some(Mailbox { id, name: row.name, role: row.role }))
+    }
+
+    /// Whether the mailbox is one that is never deleted.
+    pub(crate) fn has_role(&self, id: MailboxId) -> bool {
+        Role::ALL.into_iter().any(|role| self.role_mailbox(role) == id)
     }
 
     async fn all_mailboxes(&self) -> Result<Vec<Mailbox>> {
@@ -124,7 +129,7 @@ impl Account {
     /// same), [`Error::Limit`] if there are too many.
     pub async fn create_mailbox(&self, name: &str) -> Result<Mailbox> {
         check_name(name)?;
-        let _turn = self.instance.lock_mailbox_names(self.id).await;
+        let _turn = self.instance.lock_mailboxes(self.id).await;
         let there = self.all_mailboxes().await?;
         if there.len() >= MAILBOXES {
             return Err(Error::Limit { what: "the number of mailboxes" });
@@ -159,7 +164,7 @@ impl Account {
     /// As [`Account::create_mailbox`].
     pub async fn rename_mailbox(&self, id: MailboxId, name: &str) -> Result<Option<Mailbox>> {
         check_name(name)?;
-        let _turn = self.instance.lock_mailbox_names(self.id).await;
+        let _turn = self.instance.lock_mailboxes(self.id).await;
         let there = self.all_mailboxes().await?;
         let Some(mailbox) = there.iter().find(|mailbox| mailbox.id == id) else { return Ok(None) };
         Self::check_free(&there, name, Some(id))?;
@@ -170,6 +175,7 @@ impl Account {
 
     /// Deletes a mailbox that has no role and holds no message.
     pub async fn delete_mailbox(&self, id: MailboxId) -> Result<MailboxDeleted> {
+        let _turn = self.instance.lock_mailboxes(self.id).await;
         let Some(mailbox) = self.mailbox_row(id).await? else { return Ok(MailboxDeleted::NotFound) };
         if mailbox.role.is_some() {
             return Ok(MailboxDeleted::HasRole);

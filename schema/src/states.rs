@@ -7,8 +7,8 @@ use std::sync::atomic::Ordering;
 use crate::deletion;
 use crate::entry::Entry;
 use crate::{
-    Account, Change, ChangeKind, Job, List, ListPosition, Message, MessageId, MessageRow, Patched, Result,
-    Role, RowKey, State, StatePatch, Table, Write, value,
+    Account, Change, ChangeKind, Error, Job, List, ListPosition, Message, MessageId, MessageRow, Patched,
+    Result, Role, RowKey, State, StatePatch, Table, Write, value,
 };
 
 /// What became of a delete.
@@ -46,6 +46,11 @@ impl Account {
 
     /// Changes a message's mailboxes and keywords. A patch that changes nothing is done and leaves the version.
     pub async fn patch(&self, id: MessageId, patch: &StatePatch) -> Result<Patched> {
+        let _turn = self.instance.lock_message(self.id, id).await;
+        self.patch_in_turn(id, patch).await
+    }
+
+    async fn patch_in_turn(&self, id: MessageId, patch: &StatePatch) -> Result<Patched> {
         loop {
             let Some(current) = self.current(id).await? else { return Ok(Patched::NotFound) };
             if patch.if_version.is_some_and(|version| version != current.state.version) {
@@ -72,10 +77,15 @@ impl Account {
             if state.mailboxes.is_empty() {
                 return Ok(Patched::NoMailboxLeft);
             }
-            if state.keywords.len() > crate::KEYWORDS {
+            if state.keywords.len() > crate::KEYWORDS.max(current.state.keywords.len()) {
                 return Ok(Patched::TooManyKeywords);
             }
-            for &mailbox in state.mailboxes.difference(&current.state.mailboxes) {
+            let entered: Vec<_> = state.mailboxes.difference(&current.state.mailboxes).copied().collect();
+            let _held = match entered.iter().all(|&mailbox| self.has_role(mailbox)) {
+                true => None,
+                false => Some(self.instance.hold_mailboxes(self.id).await),
+            };
+            for mailbox in entered {
                 if self.mailbox_row(mailbox).await?.is_none() {
                     return Ok(Patched::NoSuchMailbox(mailbox));
                 }
@@ -115,6 +125,7 @@ impl Account {
     /// Deletes a message: into the trash, or finally if it is there.
     pub async fn delete(&self, id: MessageId, if_version: Option<u64>) -> Result<Deleted> {
         let trash = self.role_mailbox(Role::Trash);
+        let _turn = self.instance.lock_message(self.id, id).await;
         loop {
             let Some(current) = self.current(id).await? else { return Ok(Deleted::NotFound) };
             let version = current.state.version;
@@ -127,20 +138,26 @@ impl Account {
                     only_mailboxes: Some([trash].into()),
                     ..StatePatch::default()
                 };
-                match self.patch(id, &patch).await? {
+                match self.patch_in_turn(id, &patch).await? {
                     Patched::Done(message) => return Ok(Deleted::Trashed(message)),
                     Patched::NotFound => return Ok(Deleted::NotFound),
-                    // Somebody else was faster: look again.
-                    _ => continue,
+                    // Another node was faster: look again.
+                    Patched::Stale => continue,
+                    Patched::NoSuchMailbox(_) | Patched::NoMailboxLeft | Patched::TooManyKeywords => {
+                        return Err(Error::Damaged { what: Table::Mailboxes.name() });
+                    }
                 }
             }
             let size = current.row.size;
             let then = self.destroying_writes(id, &current).await?;
+            // First the job, which waits for this turn: what a crash leaves between the two is a job that finds the
+            // message there, not bytes that nobody takes away.
+            let job = Job::RemoveMessage { account: self.id, message: id };
+            self.backend().queue.publish(vec![job]).await?;
             if self.backend().store.replace(current.key, current.sealed, None, then).await? {
-                self.backend()
-                    .queue
-                    .publish(vec![Job::RemoveMessage { account: self.id, message: id }])
-                    .await?;
+                // One that came or went meanwhile may have counted on this one.
+                self.keep_listed(Table::ThreadsByActivity, current.row.thread.0).await?;
+                self.keep_listed(Table::DiscussionsByActivity, current.row.discussion.0).await?;
                 if let Some(used) = self.instance.used.get(&self.id) {
                     used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
                         Some(used.saturating_sub(size))

@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 
 use crate::delivery::Incoming;
 use crate::{
-    Account, Change, ChangeKind, DiscussionId, Durability, List, ListPosition, MessageId, Millis, Result,
-    RowKey, Scan, Table, ThreadId, Write, pair,
+    Account, Change, ChangeKind, DiscussionId, Durability, Error, List, ListPosition, MessageId, Millis,
+    Result, RowKey, Scan, Table, ThreadId, Write, pair,
 };
 
 /// Threads that one id is looked up in; more only while merges are under way.
@@ -19,13 +19,6 @@ const ALIASES: usize = 1_000;
 const SUBJECT_CANDIDATES: usize = 200;
 /// How far two messages of one subject may be apart.
 const SUBJECT_SPAN: Millis = 30 * 24 * 3_600_000;
-
-/// The thread that a message joined.
-pub(crate) struct Joined {
-    pub root: ThreadId,
-    /// Threads that became part of it.
-    pub merged: Vec<ThreadId>,
-}
 
 impl Account {
     fn alias_row(&self, thread: ThreadId) -> RowKey {
@@ -69,6 +62,17 @@ impl Account {
         Ok(parts)
     }
 
+    /// Parts of a thread whose messages do not stand under it yet.
+    pub(crate) async fn split_parts(&self, root: ThreadId) -> Result<Vec<ThreadId>> {
+        let mut split = Vec::new();
+        for part in self.thread_parts(root).await? {
+            if part != root && !self.newest(List::Thread(part), 1).await?.is_empty() {
+                split.push(part);
+            }
+        }
+        Ok(split)
+    }
+
     async fn linked_threads(&self, links: &[Vec<u8>]) -> Result<BTreeSet<ThreadId>> {
         let mut threads = BTreeSet::new();
         for link in links {
@@ -84,12 +88,13 @@ impl Account {
         Ok(roots)
     }
 
+    /// The thread of a message, where it connects some made one.
     pub(crate) async fn join_thread(
         &self,
         id: MessageId,
         incoming: &Incoming<'_>,
         received_at: Millis,
-    ) -> Result<Joined> {
+    ) -> Result<ThreadId> {
         let keys = incoming.thread_keys();
         let link = |id: &String| pair(self.id, &self.hash16("link", &[id.as_bytes()]));
         let links: Vec<_> = keys.ids.iter().map(link).collect();
@@ -102,29 +107,26 @@ impl Account {
             None => ThreadId(id.0),
         };
         if links.is_empty() {
-            return Ok(Joined { root: candidate, merged: vec![] });
+            return Ok(candidate);
         }
         let rows = links
             .iter()
             .map(|link| Write::Put(RowKey::new(Table::Links, link.clone(), *candidate.as_bytes()), vec![]));
         self.backend().store.write(rows.collect(), Durability::Later).await?;
 
-        let mut merged = Vec::new();
         let mut root = candidate;
         for thread in self.linked_threads(&links).await? {
-            let (into, lost) = self.merge(root, thread).await?;
-            root = into;
-            merged.extend(lost);
+            root = self.merge(root, thread).await?;
         }
-        Ok(Joined { root, merged })
+        Ok(root)
     }
 
-    /// Makes two threads one: the root, and the thread that is no root any more, if there is one.
-    async fn merge(&self, a: ThreadId, b: ThreadId) -> Result<(ThreadId, Option<ThreadId>)> {
+    /// Makes two threads one, and returns its root.
+    async fn merge(&self, a: ThreadId, b: ThreadId) -> Result<ThreadId> {
         loop {
             let (a, b) = (self.root(a).await?, self.root(b).await?);
             if a == b {
-                return Ok((a, None));
+                return Ok(a);
             }
             let (root, lost) = (a.min(b), a.max(b));
             let listed =
@@ -136,7 +138,7 @@ impl Account {
             then.extend(self.merged_activity(root, lost).await?);
             let alias = Some(root.as_bytes().to_vec());
             if self.backend().store.replace(self.alias_row(lost), None, alias, then).await? {
-                return Ok((root, Some(lost)));
+                return Ok(root);
             }
         }
     }
@@ -179,25 +181,37 @@ impl Account {
             if rows.is_empty() {
                 return Ok(());
             }
-            let mut writes = Vec::new();
-            for (clustering, entry) in rows {
-                let Some(at) = ListPosition::from_clustering(&clustering) else { continue };
-                writes.push(Write::Delete(List::Thread(thread).row(self.id, at)));
-                let id = MessageId(at.id);
-                let Some(mut row) = self.message_row(id).await? else { continue };
-                row.thread = root;
-                let key = RowKey::of_message(Table::Messages, self.id, id);
-                writes.push(Write::Put(key.clone(), crate::value::seal(&self.keys, &key, &row)));
-                writes.push(Write::Put(List::Thread(root).row(self.id, at), entry));
-                writes.push(Write::Change(self.id, Change { kind: ChangeKind::MessageUpdated, id: id.0 }));
+            for (clustering, _) in rows {
+                match ListPosition::from_clustering(&clustering) {
+                    Some(at) => self.move_to_thread(at, thread, root).await?,
+                    None => return Err(Error::Damaged { what: table.name() }),
+                }
             }
-            self.backend().store.write(writes, Durability::Now).await?;
+            self.backend().store.write(vec![], Durability::Now).await?;
         }
+    }
+
+    async fn move_to_thread(&self, at: ListPosition, thread: ThreadId, root: ThreadId) -> Result<()> {
+        let id = MessageId(at.id);
+        let _turn = self.instance.lock_message(self.id, id).await;
+        let old = List::Thread(thread).row(self.id, at);
+        let entry = self.instance.row(&old).await?;
+        let mut writes = vec![Write::Delete(old)];
+        if let (Some(entry), Some(mut row)) = (entry, self.message_row(id).await?) {
+            row.thread = root;
+            let key = RowKey::of_message(Table::Messages, self.id, id);
+            writes.push(Write::Put(key.clone(), crate::value::seal(&self.keys, &key, &row)));
+            writes.push(Write::Put(List::Thread(root).row(self.id, at), entry));
+            writes.push(Write::Change(self.id, Change { kind: ChangeKind::MessageUpdated, id: id.0 }));
+        }
+        self.backend().store.write(writes, Durability::Later).await
     }
 }
 
-/// Where threads and discussions stand in their listings: at the time of their newest message. A row that says
-/// something else is passed over by readers.
+/// Where threads and discussions stand in their listings: at the time of their newest message. Who writes such a row has
+/// read the newest without waiting for others, so a row may say something else; readers pass it over and put it where it
+/// belongs. What must not happen is that there is no row at all: whoever took one away without putting another looks
+/// again after its write, and so does whoever counted on another's.
 impl Account {
     pub(crate) fn thread_activity(&self, thread: ThreadId, at: Millis) -> RowKey {
         let clustering = ListPosition::new(at, thread.0).clustering();
@@ -223,8 +237,45 @@ impl Account {
             newest.extend(self.newest(List::Thread(part), limit).await?);
         }
         newest.sort_by(|a, b| b.cmp(a));
+        // One that is being moved from part to root.
+        newest.dedup();
         newest.truncate(limit);
         Ok(newest)
+    }
+
+    /// Where a thread (or what it became part of) or discussion belongs in the listing `table`, by its messages' list
+    /// rows; `None` if it holds nothing.
+    pub async fn place_in(&self, table: Table, id: [u8; 16]) -> Result<Option<ListPosition>> {
+        if table == Table::ThreadsByActivity {
+            let root = self.root(ThreadId(id)).await?;
+            let newest = self.newest_of_thread(root, 1).await?.pop();
+            return Ok(newest.map(|newest| ListPosition::new(newest.at, root.0)));
+        }
+        let newest = self.newest(List::Discussion(DiscussionId(id)), 1).await?.pop();
+        Ok(newest.map(|newest| ListPosition::new(newest.at, id)))
+    }
+
+    /// Puts a thread or discussion into the listing `table` where it belongs, unless it stands there.
+    pub(crate) async fn keep_listed(&self, table: Table, id: [u8; 16]) -> Result<()> {
+        let Some(place) = self.place_in(table, id).await? else { return Ok(()) };
+        let row = RowKey::new(table, *self.id.as_bytes(), place.clustering());
+        match self.instance.row(&row).await? {
+            Some(_) => Ok(()),
+            None => self.backend().store.write(vec![Write::Put(row, vec![])], Durability::Later).await,
+        }
+    }
+
+    /// Moves a row of the listing `table` to where its thread or discussion belongs.
+    pub async fn list_again(&self, table: Table, place: ListPosition) -> Result<()> {
+        let row = |place: ListPosition| RowKey::new(table, *self.id.as_bytes(), place.clustering());
+        let right = self.place_in(table, place.id).await?;
+        if right == Some(place) {
+            return Ok(());
+        }
+        metrics::counter!("signet_drift_repaired_total", "table" => table.name()).increment(1);
+        let mut writes: Vec<_> = right.map(|right| Write::Put(row(right), vec![])).into_iter().collect();
+        writes.push(Write::Delete(row(place)));
+        self.backend().store.write(writes, Durability::Later).await
     }
 
     /// What a new message at `at` changes in the listings of threads and discussions.

@@ -7,6 +7,7 @@ pub mod blobs;
 pub mod cache;
 pub mod index;
 pub mod queue;
+pub mod races;
 pub mod store;
 pub mod stories;
 

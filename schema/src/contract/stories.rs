@@ -20,24 +20,24 @@ pub async fn instance(backend: Backend, keys: &Path) -> (Arc<Instance>, Arc<Manu
     (super::instance(backend, keys, clock.clone()).await, clock)
 }
 
-async fn new_account(instance: &Arc<Instance>, address: &str) -> Account {
+pub(super) async fn new_account(instance: &Arc<Instance>, address: &str) -> Account {
     let id =
         instance.create_account(address, "correct horse", None).await.expect("an account can be created");
     instance.account(id).await.expect("it can be read").expect("it is there")
 }
 
-async fn keep(account: &Account, raw: &str) -> Kept {
+pub(super) async fn keep(account: &Account, raw: &str) -> Kept {
     keep_with(account, raw, Arrival::default()).await
 }
 
-async fn keep_with(account: &Account, raw: &str, arrival: Arrival) -> Kept {
+pub(super) async fn keep_with(account: &Account, raw: &str, arrival: Arrival) -> Kept {
     let raw = raw.replace('\n', "\r\n");
     let incoming = Incoming::prepare(raw.as_bytes(), &mail::Limits::default());
     account.keep(&incoming, arrival).await.expect("a message can be kept")
 }
 
 /// A message with an id, the ids it refers to, and a subject.
-fn message(id: &str, references: &[&str], subject: &str) -> String {
+pub(super) fn message(id: &str, references: &[&str], subject: &str) -> String {
     let references: String = references.iter().map(|id| format!(" <{id}>")).collect();
     let references = if references.is_empty() { String::new() } else { format!("References:{references}\n") };
     format!(
@@ -46,12 +46,12 @@ fn message(id: &str, references: &[&str], subject: &str) -> String {
     )
 }
 
-async fn ids(account: &Account, list: List) -> Vec<MessageId> {
+pub(super) async fn ids(account: &Account, list: List) -> Vec<MessageId> {
     let page = account.list(list, &ListFilter::default(), None, 200).await.expect("a list can be read");
     page.items.iter().map(|message| message.id).collect()
 }
 
-async fn threads(account: &Account) -> BTreeMap<MessageId, ThreadId> {
+pub(super) async fn threads(account: &Account) -> BTreeMap<MessageId, ThreadId> {
     let page =
         account.list(List::Account, &ListFilter::default(), None, 200).await.expect("a list can be read");
     page.items.iter().map(|message| (message.id, message.thread)).collect()
@@ -299,34 +299,6 @@ pub async fn threads_do_not_depend_on_the_order(backend: Backend, keys: &Path) {
             "{order:?}"
         );
     }
-}
-
-/// Messages of one thread that arrive at once, their connecting message in between, end in one thread.
-pub async fn threads_survive_a_race(backend: Backend, keys: &Path) {
-    let (instance, _) = instance(backend, keys).await;
-    let bob = new_account(&instance, "bob@one.example").await;
-    let mut tasks = Vec::new();
-    for number in 0..40 {
-        let before = format!("{}@x", (number + 7) % 40);
-        let raw = message(&format!("{number}@x"), &[&before], "Race");
-        let bob = bob.clone();
-        tasks.push(tokio::spawn(async move { keep(&bob, &raw).await }));
-    }
-    for task in tasks {
-        task.await.unwrap();
-    }
-    let found = threads(&bob).await;
-    assert_eq!(found.len(), 40);
-    assert_eq!(found.values().collect::<HashSet<_>>().len(), 1);
-    // The jobs that the merges left change nothing that a reader sees.
-    for lease in instance.backend.queue.lease(200, DELAY, DELAY).await.unwrap() {
-        if let Job::CompressThread { thread, .. } = lease.job {
-            bob.compress_thread(thread).await.unwrap();
-        }
-    }
-    assert_eq!(threads(&bob).await, found);
-    let page = bob.threads(&ListFilter::default(), None, None, 10).await.unwrap();
-    assert_eq!(page.items.iter().map(|thread| thread.messages.len()).collect::<Vec<_>>(), [40]);
 }
 
 /// A reply without references joins the newest thread of its subject among the same people within 30 days.

@@ -1,0 +1,196 @@
+//! What calls that run at once leave, told on any backend.
+
+use std::collections::{BTreeSet, HashSet};
+use std::path::Path;
+
+use super::stories::{ids, instance, keep, keep_with, message, new_account, threads};
+use crate::{
+    Account, Arrival, Backend, Deleted, Durability, Job, List, ListFilter, ListPosition, MessageId, RowKey,
+    StatePatch, Table, Write,
+};
+
+const DELAY: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// How many messages each listed thread has, and how many discussions are listed.
+async fn listed(account: &Account) -> (Vec<usize>, usize) {
+    let threads = account.threads(&ListFilter::default(), None, None, 10).await.unwrap();
+    let discussions = account.discussions(&ListFilter::default(), None, 10).await.unwrap();
+    (threads.items.iter().map(|thread| thread.messages.len()).collect(), discussions.items.len())
+}
+
+/// Messages of one thread that arrive at once, their connecting message in between, end in one thread.
+pub async fn threads_survive_a_race(backend: Backend, keys: &Path) {
+    let (instance, clock) = instance(backend, keys).await;
+    let bob = new_account(&instance, "bob@one.example").await;
+    let mut tasks = Vec::new();
+    for number in 0..40 {
+        clock.advance(1_000);
+        let before = format!("{}@x", (number + 7) % 40);
+        let raw = message(&format!("{number}@x"), &[&before], "Race");
+        let bob = bob.clone();
+        tasks.push(tokio::spawn(async move { keep(&bob, &raw).await }));
+    }
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let found = threads(&bob).await;
+    assert_eq!(found.len(), 40);
+    assert_eq!(found.values().collect::<HashSet<_>>().len(), 1);
+    // The jobs that the merges left change nothing that a reader sees.
+    for lease in instance.backend.queue.lease(200, DELAY, DELAY).await.unwrap() {
+        if let Job::CompressThread { thread, .. } = lease.job {
+            bob.compress_thread(thread).await.unwrap();
+        }
+    }
+    assert_eq!(threads(&bob).await, found);
+    let page = bob.threads(&ListFilter::default(), None, None, 10).await.unwrap();
+    assert_eq!(page.items.iter().map(|thread| thread.messages.len()).collect::<Vec<_>>(), [40]);
+    let page = bob.discussions(&ListFilter::default(), None, 10).await.unwrap();
+    assert_eq!(page.items.len(), 1);
+}
+
+/// Whatever is deleted at once, what is left of a thread and of a discussion is listed.
+pub async fn what_is_left_of_a_thread_is_listed(backend: Backend, keys: &Path) {
+    let (instance, clock) = instance(backend, keys).await;
+    let bob = new_account(&instance, "bob@one.example").await;
+    for round in 0..10 {
+        let first = format!("{round}-0@x");
+        let kept = keep(&bob, &message(&first, &[], &format!("Round {round}"))).await;
+        let mut tasks = Vec::new();
+        for number in 1..6 {
+            clock.advance(1_000);
+            let reply = message(&format!("{round}-{number}@x"), &[&first], &format!("Round {round}"));
+            let id = keep(&bob, &reply).await.id;
+            assert!(matches!(bob.delete(id, None).await.unwrap(), Deleted::Trashed(_)));
+            tasks.push((bob.clone(), id));
+        }
+        let tasks: Vec<_> = tasks
+            .into_iter()
+            .map(|(bob, id)| tokio::spawn(async move { bob.delete(id, None).await.unwrap() }))
+            .collect();
+        for task in tasks {
+            assert_eq!(task.await.unwrap(), Deleted::Destroyed);
+        }
+        assert_eq!(listed(&bob).await, (vec![1], 1), "round {round}");
+        assert!(matches!(bob.delete(kept.id, None).await.unwrap(), Deleted::Trashed(_)));
+        assert_eq!(bob.delete(kept.id, None).await.unwrap(), Deleted::Destroyed);
+        assert_eq!(listed(&bob).await, (vec![], 0), "round {round}");
+    }
+}
+
+/// A thread or discussion that is listed at a wrong time is shown at the right one, in the first answer already.
+pub async fn a_thread_listed_at_a_wrong_time_is_shown_at_the_right_one(backend: Backend, keys: &Path) {
+    let (instance, clock) = instance(backend, keys).await;
+    let bob = new_account(&instance, "bob@one.example").await;
+    let id = keep(&bob, &message("1@x", &[], "Plans")).await.id;
+    let other = message("2@x", &[], "Other").replace("ada@two", "eve@two");
+    clock.advance(1_000);
+    keep(&bob, &other).await;
+    let kept = bob.message(id).await.unwrap().unwrap();
+    let at = kept.row.received_at;
+    for (table, of) in
+        [(Table::ThreadsByActivity, kept.thread.0), (Table::DiscussionsByActivity, kept.row.discussion.0)]
+    {
+        let row = |at| RowKey::new(table, *bob.id().as_bytes(), ListPosition::new(at, of).clustering());
+        let moved = vec![Write::Put(row(at + 60_000), vec![]), Write::Delete(row(at))];
+        instance.backend.store.write(moved, Durability::Now).await.unwrap();
+    }
+    let threads = bob.threads(&ListFilter::default(), None, None, 10).await.unwrap();
+    let shown: Vec<_> = threads.items.iter().map(|thread| thread.newest.id).collect();
+    assert_eq!((shown.len(), shown[1]), (2, id));
+    let discussions = bob.discussions(&ListFilter::default(), None, 10).await.unwrap();
+    assert_eq!((discussions.items.len(), discussions.items[1].newest.id), (2, id));
+}
+
+/// Messages that are deleted, marked and moved from one thread to another at once are as they were left, once.
+pub async fn a_thread_is_moved_while_its_messages_change(backend: Backend, keys: &Path) {
+    let (instance, _) = instance(backend, keys).await;
+    let bob = new_account(&instance, "bob@one.example").await;
+    for round in 0..5 {
+        let id = |number: u32| format!("{round}-{number}@x");
+        let mut kept = Vec::new();
+        for number in 1..20 {
+            let of = if number % 2 == 0 { id(100) } else { id(200) };
+            kept.push(keep(&bob, &message(&id(number), &[&of], &format!("Round {round}"))).await.id);
+        }
+        kept.push(keep(&bob, &message(&id(0), &[&id(100), &id(200)], "Both")).await.id);
+        let mut tasks = Vec::new();
+        for lease in instance.backend.queue.lease(200, DELAY, DELAY).await.unwrap() {
+            if let Job::CompressThread { thread, .. } = lease.job {
+                let bob = bob.clone();
+                tasks.push(tokio::spawn(async move { bob.compress_thread(thread).await.unwrap() }));
+            }
+        }
+        assert!(!tasks.is_empty());
+        for (number, &id) in kept.iter().enumerate() {
+            let bob = bob.clone();
+            tasks.push(tokio::spawn(async move {
+                let mut seen = StatePatch::default();
+                seen.keywords.push(("$seen".to_owned(), true));
+                bob.patch(id, &seen).await.unwrap();
+                if number % 3 == 0 {
+                    bob.delete(id, None).await.unwrap();
+                    assert_eq!(bob.delete(id, None).await.unwrap(), Deleted::Destroyed);
+                }
+            }));
+        }
+        for task in tasks {
+            task.await.unwrap();
+        }
+        let left: BTreeSet<MessageId> =
+            kept.iter().enumerate().filter(|(number, _)| number % 3 != 0).map(|(_, &id)| id).collect();
+        let mut found = ids(&bob, List::Account).await;
+        assert_eq!(found.len(), left.len(), "round {round}");
+        found.sort();
+        assert_eq!(found, left.iter().copied().collect::<Vec<_>>());
+        let page = bob.threads(&ListFilter::default(), None, None, 10).await.unwrap();
+        let shown: Vec<_> = page.items.iter().map(|thread| (thread.messages.len(), thread.unread)).collect();
+        assert_eq!(shown, [(left.len(), 0)], "round {round}");
+        for id in kept {
+            while !matches!(bob.delete(id, None).await.unwrap(), Deleted::Destroyed | Deleted::NotFound) {}
+        }
+    }
+}
+
+/// A sign-in that has begun does not outlive that the account is locked, or has another password.
+pub async fn a_sign_in_in_progress_does_not_outlive_a_lock(backend: Backend, keys: &Path) {
+    let (instance, _) = instance(backend, keys).await;
+    let bob = new_account(&instance, "bob@one.example").await;
+    let sign_in = || instance.sign_in("bob@one.example", "correct horse");
+    // The check of a password takes far longer than the lock.
+    let (session, locked) = tokio::join!(sign_in(), instance.set_locked(bob.id(), true));
+    assert!(locked.unwrap());
+    assert!(session.unwrap().is_none());
+    instance.set_locked(bob.id(), false).await.unwrap();
+    assert!(sign_in().await.unwrap().is_some());
+}
+
+/// A purge of which a crash left only the job is finished by it.
+pub async fn a_purge_that_was_cut_short_is_finished_by_its_job(backend: Backend, keys: &Path) {
+    let (instance, _) = instance(backend, keys).await;
+    let bob = new_account(&instance, "bob@one.example").await;
+    keep(&bob, &message("1@x", &[], "Plans")).await;
+    instance.remove_account_remains(bob.id()).await.unwrap();
+    assert!(instance.account(bob.id()).await.unwrap().is_none());
+    assert_eq!(instance.account_info(bob.id()).await.unwrap(), None);
+    assert_eq!(instance.accounts().await.unwrap(), []);
+    assert_eq!(instance.purge_account(bob.id()).await.unwrap(), None);
+    new_account(&instance, "bob@one.example").await;
+}
+
+/// A message with more keywords than are allowed now is deleted, and loses some, like any other.
+pub async fn a_message_of_too_many_keywords_can_be_deleted(backend: Backend, keys: &Path) {
+    let (instance, _) = instance(backend, keys).await;
+    let bob = new_account(&instance, "bob@one.example").await;
+    let keywords = (0..crate::KEYWORDS + 5).map(|number| format!("k{number}")).collect();
+    let arrival = Arrival { keywords, ..Arrival::default() };
+    let id = keep_with(&bob, &message("1@x", &[], "Plans"), arrival).await.id;
+    let patch = |keyword: &str, has| StatePatch {
+        keywords: vec![(keyword.to_owned(), has)],
+        ..StatePatch::default()
+    };
+    assert_eq!(bob.patch(id, &patch("more", true)).await.unwrap(), crate::Patched::TooManyKeywords);
+    assert!(matches!(bob.patch(id, &patch("k1", false)).await.unwrap(), crate::Patched::Done(_)));
+    assert!(matches!(bob.delete(id, None).await.unwrap(), Deleted::Trashed(_)));
+    assert_eq!(bob.delete(id, None).await.unwrap(), Deleted::Destroyed);
+}
