@@ -49,6 +49,13 @@ fn mended(line: &[u8]) -> Cow<'_, [u8]> {
     let mut member = Member::default();
     let mut at = 0;
     while at < line.len() {
+        if let Some(end) = quoted_address(&line[at..]).filter(|_| !member.has_more && !member.is_ended) {
+            edits.push((at..at, b"<"));
+            edits.push((at + end..at + end, b">"));
+            (member.has_more, member.is_ended) = (true, true);
+            at += end;
+            continue;
+        }
         let Some(length) = length(&line[at..]) else { return Cow::Borrowed(line) };
         let end = at + length;
         match line[at] {
@@ -88,6 +95,18 @@ fn mended(line: &[u8]) -> Cow<'_, [u8]> {
     }
     out.extend_from_slice(&line[from..]);
     Cow::Owned(out)
+}
+
+/// The length of an address with a quoted local part that starts here without brackets, which mail-parser takes for a
+/// name and an address.
+fn quoted_address(rest: &[u8]) -> Option<usize> {
+    if rest.first() != Some(&b'"') {
+        return None;
+    }
+    let at = length(rest)?;
+    let domain = rest.get(at..)?.strip_prefix(b"@")?;
+    let octets = domain.iter().take_while(|b| !b.is_ascii_whitespace() && !b",;<>(\"".contains(b)).count();
+    (octets > 0).then_some(at + 1 + octets)
 }
 
 /// One member of a list, as far as it was read.
@@ -147,6 +166,7 @@ mod tests {
         let cases: &[(&str, &[(&str, &str)])] = &[
             ("a@example.org", &[("", "a@example.org")]),
             ("<a@example.org>", &[("", "a@example.org")]),
+            ("\"q q\"@example.org, b@example.org", &[("", "\"q q\"@example.org"), ("", "b@example.org")]),
             ("Ada <a@example.org>, b@example.org", &[("Ada", "a@example.org"), ("", "b@example.org")]),
             ("\"Lovelace, Ada\" <a@example.org>", &[("Lovelace, Ada", "a@example.org")]),
             ("a@example.org (Ada)", &[("Ada", "a@example.org")]), // a name as comment

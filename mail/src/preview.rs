@@ -4,20 +4,35 @@
 pub(crate) const LENGTH: usize = 256;
 
 /// The first [`LENGTH`] characters of what the sender wrote: no quotes, signature, URLs, rulers or invisible
-/// padding.
+/// padding. Where nothing else is there, of what is quoted.
 pub(crate) fn of(text: &str) -> String {
+    let preview = read(text, false);
+    if preview.is_empty() { read(text, true) } else { preview }
+}
+
+fn read(text: &str, with_quotes: bool) -> String {
     let mut out = String::with_capacity(LENGTH + 64);
     let mut count = 0;
     // A line that may introduce a quote waits for the next one.
     let mut introduction: Option<&str> = None;
+    // The head of a message that was forwarded, up to its first empty line.
+    let mut in_head = false;
     for line in text.lines() {
-        let trimmed = line.trim();
+        let mut trimmed = line.trim();
+        if with_quotes {
+            trimmed = trimmed.trim_start_matches(['>', '|', ' ']);
+        }
         let quoted = trimmed.starts_with('>') || trimmed.starts_with("|>");
         if quoted {
             introduction = None;
             continue;
         }
-        if trimmed.is_empty() {
+        in_head &= !trimmed.is_empty();
+        if trimmed.is_empty() || in_head {
+            continue;
+        }
+        if starts_original(trimmed) && count == 0 && introduction.is_none() {
+            in_head = true;
             continue;
         }
         if let Some(before) = introduction.take() {
@@ -114,7 +129,10 @@ mod tests {
             ("see <https://example.org/> now", "see now"),
             ("=======\nTitle\n* * *", "Title * * *"),
             ("a\u{200b}\u{34f}\u{ad}b \u{feff} c", "ab c"), // padding
-            ("> only\n> quoted", ""),
+            ("> only\n> quoted", "only quoted"),            // nothing else is there
+            ("---------- Forwarded message ----------\nFrom: x\nSubject: y\n\nold news", "old news"),
+            ("----- Original Message -----\nFrom: x\n\n> old\n\nnew", "new"),
+            ("Ada wrote:\n> old", "Ada wrote: old"),
             ("", ""),
         ];
         for (text, expected) in cases {

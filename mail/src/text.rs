@@ -37,6 +37,11 @@ impl Body {
             body.text.push(root);
             body.html.push(root);
         }
+        // Newsletters send an empty text beside their HTML.
+        let is_html = |id: &usize| tree.nodes[*id].media.essence == "text/html";
+        if body.html.iter().any(is_html) && body.text.iter().all(|&id| is_blank(tree, id)) {
+            body.text.clone_from(&body.html);
+        }
         body
     }
 
@@ -98,6 +103,16 @@ impl Body {
             }
         }
     }
+}
+
+/// Whether a part has no text: it is short and all space. HTML is taken to have some.
+fn is_blank(tree: &Tree<'_>, id: usize) -> bool {
+    const SHORT: usize = 1024;
+    if tree.nodes[id].media.essence == "text/html" {
+        return false;
+    }
+    let start = tree.content(id, SHORT);
+    start.len() < SHORT && start.iter().all(|octet| octet.is_ascii_whitespace())
 }
 
 /// Text that is read as it stands; calendars and what AMP makes are for programs.

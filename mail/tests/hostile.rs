@@ -131,6 +131,11 @@ fn broken_mail_is_shown_as_well_as_can_be() {
         (b"Content-Transfer-Encoding: base64\n\nnot base64, really\n", "not base64, really\n"),
         (b"Content-Type: text/plain; charset=x-none\n\ncaf\xe9", "café"),
         (b"Subject: x\n\na\0b", "ab"),
+        (
+            b"Content-Type: multipart/alternative; boundary=b\n\n--b\nContent-Type: text/plain\n\n \n\n\
+              --b\nContent-Type: text/html\n\n<p>only here</p>\n--b--\n",
+            "only here\n", // a text part without text
+        ),
     ];
     for (raw, expected) in cases {
         assert_eq!(text(raw), *expected, "{}", String::from_utf8_lossy(raw));
