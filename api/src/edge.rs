@@ -7,7 +7,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::Problem;
 use crate::json::Id;
@@ -16,7 +16,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The limits of one listener.
 pub(crate) struct Edge {
-    calls: Semaphore,
+    calls: Arc<Semaphore>,
     time: Option<Duration>,
     listener: &'static str,
 }
@@ -24,7 +24,7 @@ pub(crate) struct Edge {
 impl Edge {
     /// At most `calls` at once, each for at most `time`.
     pub(crate) fn new(listener: &'static str, calls: usize, time: Option<Duration>) -> Arc<Self> {
-        Arc::new(Self { calls: Semaphore::new(calls), time, listener })
+        Arc::new(Self { calls: Arc::new(Semaphore::new(calls)), time, listener })
     }
 }
 
@@ -36,18 +36,21 @@ pub(crate) async fn pass(State(edge): State<Arc<Edge>>, request: Request, next: 
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("(none)", MatchedPath::as_str);
     let id = Id(*uuid::Uuid::new_v4().as_bytes()).text();
-    let answer = match (accepts(&request, route), edge.calls.try_acquire()) {
+    let answer = match (accepts(&request, route), edge.calls.clone().try_acquire_owned()) {
         (false, _) => {
             Problem::new(StatusCode::NOT_ACCEPTABLE, "not-acceptable", "the answer is application/json")
                 .into_response()
         }
         (_, Err(_)) => Problem::unavailable("too many calls are being answered: try again").into_response(),
-        (_, Ok(_permit)) => match edge.time {
-            None => next.run(request).await,
-            Some(time) => tokio::time::timeout(time, next.run(request))
-                .await
-                .unwrap_or_else(|_| Problem::unavailable("the call took too long").into_response()),
-        },
+        (_, Ok(permit)) => {
+            let call = carry_out(permit, request, next);
+            match edge.time {
+                None => call.await,
+                Some(time) => tokio::time::timeout(time, call)
+                    .await
+                    .unwrap_or_else(|_| Problem::unavailable("the call took too long").into_response()),
+            }
+        }
     };
     let mut response = finish(answer, &method, &id);
     let headers = response.headers_mut();
@@ -76,6 +79,48 @@ pub(crate) async fn pass(State(edge): State<Arc<Edge>>, request: Request, next: 
         response.headers_mut().insert(REQUEST_ID, id);
     }
     response
+}
+
+/// Runs the call. One that may change something is carried out to its end, also for a client that has gone.
+async fn carry_out(permit: OwnedSemaphorePermit, request: Request, next: Next) -> Response {
+    let is_safe = request.method().is_safe();
+    let call = async move {
+        let _permit = permit;
+        next.run(request).await
+    };
+    match is_safe {
+        true => call.await,
+        false => tokio::spawn(call).await.unwrap_or_else(|_| Problem::internal().into_response()),
+    }
+}
+
+/// Forgets what codings a request wants if it takes neither one of ours nor none at all: it gets the answer as it is
+/// (RFC 9110, 12.5.3), instead of a refusal after the call was carried out.
+pub(crate) async fn forget_codings(mut request: Request) -> Request {
+    let codings: Vec<(String, bool)> = request
+        .headers()
+        .get_all(header::ACCEPT_ENCODING)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|coding| {
+            let mut parts = coding.split(';').map(str::trim);
+            let name = parts.next().unwrap_or_default().to_ascii_lowercase();
+            (name, !parts.any(is_refusal))
+        })
+        .collect();
+    let takes = |name: &str| codings.iter().find(|(coding, _)| coding == name).map(|&(_, taken)| taken);
+    let takes_plain = takes("identity").or(takes("*")).unwrap_or(true);
+    if !takes_plain && ![takes("gzip"), takes("zstd")].contains(&Some(true)) {
+        request.headers_mut().remove(header::ACCEPT_ENCODING);
+    }
+    request
+}
+
+/// Whether the parameter of a range or coding says that it is not wanted: a quality of 0.
+fn is_refusal(parameter: &str) -> bool {
+    let quality = parameter.strip_prefix("q=").or(parameter.strip_prefix("Q="));
+    quality.and_then(|quality| quality.parse::<f32>().ok()).is_some_and(|quality| quality <= 0.0)
 }
 
 /// Turns a problem into its JSON, and what axum refused by itself into a problem.
@@ -135,14 +180,8 @@ fn accepts(request: &Request, route: &str) -> bool {
     given.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).any(|range| {
         let mut parts = range.split(';').map(str::trim);
         let essence = parts.next().unwrap_or_default().to_ascii_lowercase();
-        let refused = parts.any(|parameter| {
-            parameter
-                .strip_prefix("q=")
-                .or(parameter.strip_prefix("Q="))
-                .and_then(|q| q.parse::<f32>().ok())
-                .is_some_and(|q| q <= 0.0)
-        });
-        !refused && matches!(essence.as_str(), "*/*" | "application/*" | "application/json" | "")
+        !parts.any(is_refusal)
+            && matches!(essence.as_str(), "*/*" | "application/*" | "application/json" | "")
     })
 }
 

@@ -97,6 +97,7 @@ pub(crate) fn layered(routes: Router, edge: Arc<Edge>) -> Router {
         .layer(CatchPanicLayer::custom(|_| Problem::internal().into_response()))
         .layer(middleware::from_fn_with_state(edge, edge::pass))
         .layer(compression)
+        .layer(middleware::map_request(edge::forget_codings))
 }
 
 /// Marks answers that hold a secret: compressed next to what a stranger chose, their length would tell of it.

@@ -161,6 +161,12 @@ fn read<T: DeserializeOwned + Validate, V: FieldValue>(mut fields: Vec<(String, 
         };
         let field = (at.get() < fields.len()).then(|| fields.remove(at.get()).0);
         let found = !matches!(bad, Bad::Missing(_)) && field.is_some();
+        if let Bad::Missing(name) = &bad
+            && errors.iter().any(|error| error.field == *name)
+        {
+            // It was there, and taken out because it was wrong.
+            return Err(Problem::invalid(errors));
+        }
         errors.push(match (bad, field.unwrap_or_default()) {
             (Bad::Missing(name), _) => FieldError::new(name, "missing", "it is required"),
             (Bad::Unknown, field) => FieldError::new(field, "unknown", "there is no such field"),

@@ -416,6 +416,13 @@ async fn http_itself_is_answered_as_it_should_be() {
         let answer = bob.get_with("/v1/openapi.json", &[("accept-encoding", encoding)]).await;
         assert_eq!(answer.header("content-encoding"), encoding);
     }
+    // Whoever takes no coding of ours and not none either gets the answer as it is: nothing is refused after it was done.
+    for encoding in ["identity;q=0", "br, *;q=0", "gzip;q=0, *;q=0"] {
+        let answer = bob.get_with("/v1/openapi.json", &[("accept-encoding", encoding)]).await;
+        assert_eq!((answer.status.as_u16(), answer.header("content-encoding")), (200, ""), "{encoding}");
+    }
+    let answer = bob.get_with("/v1/openapi.json", &[("accept-encoding", "identity;q=0, gzip")]).await;
+    assert_eq!(answer.header("content-encoding"), "gzip");
     let send = |kind: Option<&str>, length: bool, body: String| {
         let mut request = bob.request(Method::POST, "/v1/mailboxes");
         if let Some(kind) = kind {
@@ -510,5 +517,54 @@ async fn the_description_lists_exactly_the_paths_there_are() {
             "{path} loads from elsewhere"
         );
         assert!(answer.header("content-security-policy").starts_with("default-src 'none'"));
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_field_is_one_entry_even_if_it_is_required() {
+    let service = Service::start().await;
+    let bob = service.client("bob@one.example").await;
+    for body in [json!({ "name": 1 }), json!({ "name": null })] {
+        let answer = bob.call("POST", "/v1/mailboxes", Some(body)).await;
+        assert_eq!(answer.status, 422);
+        assert_eq!(answer.wrong(), [("name".to_owned(), "invalid".to_owned())]);
+    }
+}
+
+/// The id of the newest message, as clients know it.
+async fn id_of(client: &client::Client<'_>) -> String {
+    client.get("/v1/messages").await.json()["items"][0]["id"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_change_is_carried_out_for_a_client_that_has_gone() {
+    let service = Service::start().await;
+    let bob = service.client("bob@one.example").await;
+    let id = bob.deliver(&message("Gone", "text"), 1_000).await;
+    let path = format!("/v1/messages/{}", id_of(&bob).await);
+    let request = bob.request(http::Method::DELETE, &path).body(Body::empty()).unwrap();
+    {
+        let mut call = Box::pin(service.send(request));
+        // It begins, and its first wait is the end of the client.
+        assert!(futures_util::FutureExt::now_or_never(&mut call).is_none());
+    }
+    let trash = bob.account.role_mailbox(schema::Role::Trash);
+    let began = std::time::Instant::now();
+    while !bob.account.message(id).await.unwrap().unwrap().state.mailboxes.contains(&trash) {
+        assert!(began.elapsed().as_secs() < 30, "it was not carried out");
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn bytes_that_are_lost_are_a_fault_and_not_a_message_that_is_not_there() {
+    let service = Service::start().await;
+    let bob = service.client("bob@one.example").await;
+    let id = bob.deliver(&message("Lost", "text"), 1_000).await;
+    let blobs = &service.instance.backend.blobs;
+    blobs.remove(bob.account.id(), id, schema::Durability::Now).await.unwrap();
+    let path = format!("/v1/messages/{}", id_of(&bob).await);
+    for path in [path.clone(), format!("{path}/raw"), format!("{path}/parts/1")] {
+        assert_eq!(bob.get(&path).await.status, 500, "{path}");
     }
 }

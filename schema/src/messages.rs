@@ -185,8 +185,16 @@ impl Account {
     }
 
     /// The bytes of a message as received; `None` if there is none with this id.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] if there is one and its bytes are not there.
     pub async fn raw(&self, id: MessageId) -> Result<Option<Vec<u8>>> {
-        let Some(chunks) = self.backend().blobs.get(self.id, id).await? else { return Ok(None) };
+        let Some(chunks) = self.backend().blobs.get(self.id, id).await? else {
+            return match self.message_row(id).await? {
+                Some(_) => Err(Error::Damaged { what: "a message without its bytes" }),
+                None => Ok(None),
+            };
+        };
         let packed =
             self.keys.open_blob(id.as_bytes(), &chunks).map_err(|_| Error::Sealed { what: "a blob" })?;
         compression::decompress(&packed).map(Some)

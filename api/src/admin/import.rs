@@ -53,6 +53,10 @@ pub(super) async fn import(
         }
         keywords.insert(keyword.to_ascii_lowercase());
     }
+    if keywords.len() > schema::KEYWORDS {
+        let message = format!("a message has at most {} keywords", schema::KEYWORDS);
+        return Err(Problem::field("keywords", "invalid", &message));
+    }
     let mailbox = match &given.mailbox {
         Some(mailbox) => Some(by_parameter(&account, "mailbox", mailbox).await?),
         None => None,
