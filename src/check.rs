@@ -143,12 +143,12 @@ impl Check<'_> {
         lists.extend(message.state.keywords.iter().map(|keyword| self.account.keyword_list(keyword)));
         let keys: Vec<_> = lists.iter().map(|list| list.row(self.account.id(), at)).collect();
         let found = self.instance().backend.store.get(&keys).await?;
-        for (key, found) in keys.into_iter().zip(found) {
-            // It may have been moved between the two.
-            if found.is_none() && self.account.message(id).await?.as_ref() == Some(&message) {
-                let entry = Entry::new(&message.state, message.row.size).to_bytes();
-                self.put_missing(key, entry).await?;
-            }
+        let entry = Entry::new(&message.state, message.row.size).to_bytes();
+        if found.iter().any(|found| found.as_ref() != Some(&entry)) {
+            // It may have been changed between the two.
+            let (missing, wrong) = self.account.check_list_rows(id, self.repair).await?;
+            (0..missing).for_each(|_| self.note(Drift::MissingListRow));
+            (0..wrong).for_each(|_| self.note(Drift::WrongListRow));
         }
         Ok(())
     }
@@ -258,7 +258,7 @@ impl Check<'_> {
             let Some(&last) = ids.last() else { return Ok(()) };
             after = Some(last);
             for id in ids {
-                if !known.contains(&id) && self.account.message(id).await?.is_none() {
+                if !known.contains(&id) && !self.account.is_kept(id).await? {
                     self.note(Drift::OrphanBytes);
                     self.remove_remains(id).await?;
                 }

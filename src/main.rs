@@ -81,6 +81,7 @@ fn start_logging(config: &Config) -> Result<(), Failure> {
     let subscriber = logging::subscriber(filter, json, std::io::stderr)
         .map_err(|error| Failure::config(format!("`log` is no filter: {error}")))?;
     tracing::subscriber::set_global_default(subscriber).map_err(|error| Failure::of("logging", &error))?;
+    logging::hide_panic_texts();
     for name in config::unknown_variables(std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()))
     {
         tracing::warn!(name, "this variable sets nothing");

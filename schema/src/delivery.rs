@@ -24,20 +24,24 @@ impl<'a> Incoming<'a> {
     /// Reads and compresses a message. It takes CPU time in proportion to the size: above some hundred KiB, call it
     /// where blocking is allowed.
     pub fn prepare(raw: &'a [u8], limits: &mail::Limits) -> Self {
-        let head = mail::parse(raw, limits).head();
-        Self {
-            raw,
-            packed: compression::compress(raw),
-            thread_keys: mail::thread::thread_keys(&head),
-            participants: mail::thread::participants(&head),
-            head,
-        }
+        let (head, thread_keys, participants) = at_any_rate(|| {
+            let head = mail::parse(raw, limits).head();
+            let (keys, participants) = (mail::thread::thread_keys(&head), mail::thread::participants(&head));
+            (head, keys, participants)
+        });
+        Self { raw, packed: compression::compress(raw), thread_keys, participants, head }
     }
 
     /// Octets as received.
     pub fn size(&self) -> u64 {
         self.raw.len() as u64
     }
+}
+
+/// Nothing at all in place of what could not be read for a fault of ours: a message is kept whatever it is, and its bytes
+/// are there when the fault is mended.
+fn at_any_rate<T: Default>(read: impl FnOnce() -> T) -> T {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(read)).unwrap_or_default()
 }
 
 /// How a message came to one account.
@@ -255,5 +259,16 @@ impl Incoming<'_> {
 
     pub(crate) fn thread_keys(&self) -> &mail::thread::ThreadKeys {
         &self.thread_keys
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::at_any_rate;
+
+    #[test]
+    fn a_reader_that_panics_has_read_nothing() {
+        assert_eq!(at_any_rate(|| 7), 7);
+        assert_eq!(at_any_rate(|| -> i32 { panic!("on purpose") }), 0);
     }
 }

@@ -7,8 +7,8 @@ use std::sync::atomic::Ordering;
 use crate::deletion;
 use crate::entry::Entry;
 use crate::{
-    Account, Change, ChangeKind, Error, Job, List, ListPosition, Message, MessageId, MessageRow, Patched,
-    Result, Role, RowKey, State, StatePatch, Table, Write, value,
+    Account, Change, ChangeKind, Durability, Error, Job, List, ListPosition, Message, MessageId, MessageRow,
+    Patched, Result, Role, RowKey, State, StatePatch, Table, Write, value,
 };
 
 /// What became of a delete.
@@ -179,6 +179,36 @@ impl Account {
         writes.push(Write::Delete(self.unindexed_row(at)));
         writes.push(Write::Change(self.id, Change { kind: ChangeKind::MessageDestroyed, id: id.0 }));
         Ok(writes)
+    }
+
+    /// Looks at a message's list rows while nobody changes it, and writes them anew if `repair`. Returns how many are
+    /// missing, and how many say something else of the message than its state does.
+    pub async fn check_list_rows(&self, id: MessageId, repair: bool) -> Result<(u64, u64)> {
+        let _turn = self.instance.lock_message(self.id, id).await;
+        let Some(current) = self.current(id).await? else { return Ok((0, 0)) };
+        let at = ListPosition::new(current.row.received_at, id.0);
+        let entry = Entry::new(&current.state, current.row.size).to_bytes();
+        let lists = self.lists(&current.row, &current.state);
+        let keys: Vec<_> = lists.iter().map(|list| list.row(self.id, at)).collect();
+        let (mut missing, mut wrong, mut writes) = (0, 0, Vec::new());
+        for (key, found) in keys.iter().zip(self.backend().store.get(&keys).await?) {
+            match found {
+                Some(found) if found == entry => continue,
+                Some(_) => wrong += 1,
+                None => missing += 1,
+            }
+            writes.push(Write::Put(key.clone(), entry.clone()));
+        }
+        if repair && !writes.is_empty() {
+            self.backend().store.write(writes, Durability::Now).await?;
+        }
+        Ok((missing, wrong))
+    }
+
+    /// Whether there is such a message when what is being done with it now is done.
+    pub async fn is_kept(&self, id: MessageId) -> Result<bool> {
+        let _turn = self.instance.lock_message(self.id, id).await;
+        Ok(self.message_row(id).await?.is_some())
     }
 
     /// Takes away what is left of a message that was finally deleted: its index entry and its bytes. One that came

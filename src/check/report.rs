@@ -11,6 +11,8 @@ pub enum Drift {
     StaleListRow,
     /// A message is missing in a list that it belongs to.
     MissingListRow,
+    /// A list says something else of a message than its state does.
+    WrongListRow,
     /// A message's row does not open.
     UnreadableMessage,
     /// A message has no bytes, or they do not open, or are others.
@@ -28,6 +30,7 @@ impl Drift {
         match self {
             Self::StaleListRow => "staleListRows",
             Self::MissingListRow => "missingListRows",
+            Self::WrongListRow => "wrongListRows",
             Self::UnreadableMessage => "unreadableMessages",
             Self::UnreadableBytes => "unreadableBytes",
             Self::OrphanBytes => "orphanBytes",

@@ -153,6 +153,21 @@ async fn a_row_that_is_missing_is_written_as_it_was() {
 }
 
 #[tokio::test]
+async fn a_row_that_says_something_else_of_its_message_is_written_as_it_was() {
+    let place = Place::new().await;
+    let message = place.keep("first").await;
+    let key = place.row(List::Mailbox(*message.state.mailboxes.first().unwrap()), &message);
+    let right = place.value(&key).await.unwrap();
+    let wrong = Entry::new(&message.state, message.row.size + 1).to_bytes();
+    assert_ne!(right, wrong);
+    place.write(vec![Write::Put(key.clone(), wrong)]).await;
+    assert_eq!(place.check(false).await["drift"], json!({ "wrongListRows": 1 }));
+    let report = place.check(true).await;
+    assert_eq!((&report["ok"], &report["repaired"]), (&json!(true), &json!(1)));
+    assert_eq!(place.value(&key).await, Some(right));
+}
+
+#[tokio::test]
 async fn a_message_that_does_not_open_keeps_its_list_rows_and_hides_no_other() {
     let place = Place::new().await;
     let (broken, fine) = (place.keep("broken").await, place.keep("fine").await);
