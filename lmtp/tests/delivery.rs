@@ -67,7 +67,7 @@ impl BlobStore for Faulty {
     }
 }
 
-/// An instance with one.example, anna (also info@) and boris, and chloe whose quota is an octet.
+/// An instance with one.example, anna (also info@) and boris, and chloe who may hold [`FILLING`] and no more.
 struct House {
     instance: Arc<Instance>,
     clock: Arc<ManualClock>,
@@ -86,8 +86,9 @@ impl House {
         backend.blobs = faulty.clone();
         let clock = ManualClock::at(NOW);
         let instance = schema::contract::instance(backend, directory.path(), clock.clone()).await;
+        let filled = message(FILLING).len() as u64;
         for (address, quota) in
-            [("anna@one.example", None), ("boris@one.example", None), ("chloe@one.example", Some(1))]
+            [("anna@one.example", None), ("boris@one.example", None), ("chloe@one.example", Some(filled))]
         {
             instance.create_account(address, "correct horse battery", quota).await.unwrap();
         }
@@ -172,6 +173,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
 }
 
 const KEPT: &str = "250 2.0.0 Kept";
+const FILLING: &str = "fills it";
 
 fn message(subject: &str) -> Vec<u8> {
     format!("From: Sender <sender@away.example>\r\nSubject: {subject}\r\nMessage-ID: <same@away.example>\r\n\r\nbody\r\n")
@@ -219,7 +221,7 @@ async fn each_recipient_has_its_own_fate() {
     let house = House::open().await;
     let (address, _serving) = house.serve(Settings::default()).await;
     let mut client = Client::greeted(TcpStream::connect(address).await.unwrap()).await;
-    assert_eq!(client.deliver(&["chloe@one.example"], &message("fills it")).await, [KEPT]);
+    assert_eq!(client.deliver(&["chloe@one.example"], &message(FILLING)).await, [KEPT]);
     let recipients = [
         "anna@one.example",
         "nobody@one.example",
@@ -253,6 +255,19 @@ async fn each_recipient_has_its_own_fate() {
         "one message, for the first"
     );
     assert_eq!(house.messages("boris@one.example").await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_message_without_room_is_refused_after_its_data() {
+    let house = House::open().await;
+    let (address, _serving) = house.serve(Settings::default()).await;
+    let mut client = Client::greeted(TcpStream::connect(address).await.unwrap()).await;
+    // One octet too many for chloe is none too many for anna.
+    let larger = message(&format!("{FILLING}."));
+    let replies = client.deliver(&["chloe@one.example", "anna@one.example"], &larger).await;
+    assert_eq!(replies, ["452 4.2.2 The mailbox is full", KEPT]);
+    assert!(house.messages("chloe@one.example").await.is_empty());
+    assert_eq!(house.messages("anna@one.example").await.len(), 1);
 }
 
 #[tokio::test]

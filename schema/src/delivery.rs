@@ -76,6 +76,10 @@ impl Account {
 
     /// Keeps a message. When it returns, bytes, rows and the index job are durable. The same bytes again are the same
     /// message, with the time of the first.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] if the account may not hold it too, unless it comes as an import does; [`Error::Conflict`] if the
+    /// mailbox that it is for is gone.
     pub async fn keep(&self, incoming: &Incoming<'_>, arrival: Arrival) -> Result<Kept> {
         let id = self.message_id(incoming.raw);
         self.instance.note_keeping();
@@ -94,6 +98,10 @@ impl Account {
         if deleted_at.is_some_and(|at| !arrival.revive && !deletion::is_over(at, self.instance.now())) {
             self.wait_until_durable().await?;
             return Ok(Kept { id, is_new: false });
+        }
+
+        if !arrival.revive && !self.instance.has_room(self.id, incoming.size()).await? {
+            return Err(Error::Limit { what: "the account's quota" });
         }
 
         let chunks = self.keys.seal_blob(id.as_bytes(), &incoming.packed);

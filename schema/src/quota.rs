@@ -7,7 +7,13 @@ use crate::entry::Entry;
 use crate::{AccountId, Instance, Result, Table};
 
 impl Instance {
+    /// Whether the account holds as much as it may, so that not even a small message finds room.
     pub(crate) async fn is_over_quota(&self, id: AccountId) -> Result<bool> {
+        Ok(!self.has_room(id, 1).await?)
+    }
+
+    /// Whether the account may hold so many octets more.
+    pub(crate) async fn has_room(&self, id: AccountId, octets: u64) -> Result<bool> {
         let quota = match self.quotas.get(&id) {
             Some(quota) => quota,
             None => {
@@ -17,8 +23,11 @@ impl Instance {
             }
         };
         match quota {
-            Some(quota) => Ok(self.used(id).await?.load(Ordering::Relaxed) >= quota),
-            None => Ok(false),
+            Some(quota) => {
+                let used = self.used(id).await?.load(Ordering::Relaxed);
+                Ok(used.saturating_add(octets) <= quota)
+            }
+            None => Ok(true),
         }
     }
 

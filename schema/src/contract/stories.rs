@@ -433,10 +433,20 @@ pub async fn recipients_are_resolved(backend: Backend, keys: &Path) {
 /// An account that holds as much as it may is over quota until something is deleted.
 pub async fn a_quota_is_met(backend: Backend, keys: &Path) {
     let (instance, _) = instance(backend, keys).await;
-    let id = instance.create_account("bob@one.example", "correct horse", Some(100)).await.unwrap();
+    let first = message("1@x", &[], "Hello").replace('\n', "\r\n");
+    let quota = first.len() as u64;
+    let id = instance.create_account("bob@one.example", "correct horse", Some(quota)).await.unwrap();
     let bob = instance.account(id).await.unwrap().unwrap();
     assert_eq!(instance.resolve("bob@one.example").await.unwrap(), Recipient::Account(id));
-    let message = keep(&bob, &message("1@x", &[], "Hello")).await.id;
+    let larger = format!("{first}.\r\n");
+    let incoming = Incoming::prepare(larger.as_bytes(), &mail::Limits::default());
+    let refused = bob.keep(&incoming, Arrival::default()).await;
+    assert!(matches!(refused, Err(Error::Limit { .. })), "{refused:?}");
+    assert_eq!(ids(&bob, List::Account).await, []);
+    let incoming = Incoming::prepare(first.as_bytes(), &mail::Limits::default());
+    let message = bob.keep(&incoming, Arrival::default()).await.unwrap().id;
+    // The same bytes again are no more than are there.
+    assert!(!bob.keep(&incoming, Arrival::default()).await.unwrap().is_new);
     assert_eq!(instance.resolve("bob@one.example").await.unwrap(), Recipient::OverQuota);
     bob.delete(message, None).await.unwrap();
     bob.delete(message, None).await.unwrap();
