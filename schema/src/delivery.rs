@@ -1,7 +1,6 @@
 //! Keeping a message: bytes, rows and the index job, in this order, each step safe to repeat.
 
 use std::collections::{BTreeSet, HashSet};
-use std::sync::atomic::Ordering;
 
 use crate::deletion;
 use crate::entry::Entry;
@@ -124,7 +123,10 @@ impl Account {
         let relies = [Table::ThreadsByActivity, Table::DiscussionsByActivity].map(|table| {
             !writes.iter().any(|write| matches!(write, Write::Put(key, _) if key.table == table))
         });
+        let counting = self.instance.hold_used(self.id).await;
         self.backend().store.write(writes, Durability::Later).await?;
+        self.instance.count_used(self.id, i64::try_from(incoming.size()).unwrap_or(i64::MAX));
+        drop(counting);
         if relies[0] {
             self.keep_listed(Table::ThreadsByActivity, thread.0).await?;
         }
@@ -140,9 +142,6 @@ impl Account {
         jobs.extend(split.into_iter().map(|thread| Job::CompressThread { account: self.id, thread }));
         self.backend().queue.publish(jobs).await?;
         step!("delivery.job");
-        if let Some(used) = self.instance.used.get(&self.id) {
-            used.fetch_add(incoming.size(), Ordering::Relaxed);
-        }
         Ok(Kept { id, is_new: true })
     }
 

@@ -12,6 +12,7 @@ const LOCKS: usize = 256;
 pub(crate) struct Locks {
     messages: Vec<Mutex<()>>,
     mailboxes: Vec<RwLock<()>>,
+    used: Vec<RwLock<()>>,
 }
 
 impl Default for Locks {
@@ -19,6 +20,7 @@ impl Default for Locks {
         Self {
             messages: (0..LOCKS).map(|_| Mutex::new(())).collect(),
             mailboxes: (0..LOCKS).map(|_| RwLock::new(())).collect(),
+            used: (0..LOCKS).map(|_| RwLock::new(())).collect(),
         }
     }
 }
@@ -40,5 +42,15 @@ impl Instance {
     /// [`Instance::lock_message`].
     pub(crate) async fn hold_mailboxes(&self, account: AccountId) -> RwLockReadGuard<'_, ()> {
         self.locks.mailboxes[usize::from(account.0[1])].read().await
+    }
+
+    /// Guards the rows that tell what an account holds while they are added up.
+    pub(crate) async fn lock_used(&self, account: AccountId) -> RwLockWriteGuard<'_, ()> {
+        self.locks.used[usize::from(account.0[2])].write().await
+    }
+
+    /// Held by who changes those rows, from the write until it is counted along. Taken after the others.
+    pub(crate) async fn hold_used(&self, account: AccountId) -> RwLockReadGuard<'_, ()> {
+        self.locks.used[usize::from(account.0[2])].read().await
     }
 }

@@ -36,6 +36,10 @@ impl Instance {
         if let Some(used) = self.used.get(&id) {
             return Ok(used);
         }
+        let _turn = self.lock_used(id).await;
+        if let Some(used) = self.used.get(&id) {
+            return Ok(used);
+        }
         let mut used = 0;
         for (_, entry) in self.account_rows(Table::MessagesByAccount, id).await? {
             used += Entry::from_bytes(&entry).size;
@@ -43,5 +47,14 @@ impl Instance {
         let used = Arc::new(AtomicU64::new(used));
         self.used.insert(id, used.clone());
         Ok(used)
+    }
+
+    /// Counts octets that came, or, if negative, went: by who has held [`Instance::hold_used`] since before the write.
+    pub(crate) fn count_used(&self, id: AccountId, octets: i64) {
+        if let Some(used) = self.used.get(&id) {
+            let _ = used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+                Some(used.saturating_add_signed(octets))
+            });
+        }
     }
 }

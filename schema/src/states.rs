@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use crate::deletion;
 use crate::entry::Entry;
@@ -148,22 +147,19 @@ impl Account {
                     }
                 }
             }
-            let size = current.row.size;
+            let size = i64::try_from(current.row.size).map_or(i64::MIN, |size| -size);
             let then = self.destroying_writes(id, &current).await?;
             // First the job, which waits for this turn: what a crash leaves between the two is a job that finds the
             // message there, not bytes that nobody takes away.
             let job = Job::RemoveMessage { account: self.id, message: id };
             self.backend().queue.publish(vec![job]).await?;
+            let counting = self.instance.hold_used(self.id).await;
             if self.backend().store.replace(current.key, current.sealed, None, then).await? {
+                self.instance.count_used(self.id, size);
+                drop(counting);
                 // One that came or went meanwhile may have counted on this one.
                 self.keep_listed(Table::ThreadsByActivity, current.row.thread.0).await?;
                 self.keep_listed(Table::DiscussionsByActivity, current.row.discussion.0).await?;
-                if let Some(used) = self.instance.used.get(&self.id) {
-                    used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
-                        Some(used.saturating_sub(size))
-                    })
-                    .ok();
-                }
                 return Ok(Deleted::Destroyed);
             }
         }

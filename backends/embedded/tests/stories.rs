@@ -46,4 +46,5 @@ stories! {
     a_sign_in_in_progress_does_not_outlive_a_lock
     a_purge_that_was_cut_short_is_finished_by_its_job
     a_message_of_too_many_keywords_can_be_deleted
+    what_an_account_holds_is_counted_once
 }

@@ -13,7 +13,7 @@ const DELAY: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// How many messages each listed thread has, and how many discussions are listed.
 async fn listed(account: &Account) -> (Vec<usize>, usize) {
-    let threads = account.threads(&ListFilter::default(), None, None, 10).await.unwrap();
+    let threads = account.threads(&ListFilter::default(), None, 10).await.unwrap();
     let discussions = account.discussions(&ListFilter::default(), None, 10).await.unwrap();
     (threads.items.iter().map(|thread| thread.messages.len()).collect(), discussions.items.len())
 }
@@ -43,7 +43,7 @@ pub async fn threads_survive_a_race(backend: Backend, keys: &Path) {
         }
     }
     assert_eq!(threads(&bob).await, found);
-    let page = bob.threads(&ListFilter::default(), None, None, 10).await.unwrap();
+    let page = bob.threads(&ListFilter::default(), None, 10).await.unwrap();
     assert_eq!(page.items.iter().map(|thread| thread.messages.len()).collect::<Vec<_>>(), [40]);
     let page = bob.discussions(&ListFilter::default(), None, 10).await.unwrap();
     assert_eq!(page.items.len(), 1);
@@ -95,7 +95,7 @@ pub async fn a_thread_listed_at_a_wrong_time_is_shown_at_the_right_one(backend: 
         let moved = vec![Write::Put(row(at + 60_000), vec![]), Write::Delete(row(at))];
         instance.backend.store.write(moved, Durability::Now).await.unwrap();
     }
-    let threads = bob.threads(&ListFilter::default(), None, None, 10).await.unwrap();
+    let threads = bob.threads(&ListFilter::default(), None, 10).await.unwrap();
     let shown: Vec<_> = threads.items.iter().map(|thread| thread.newest.id).collect();
     assert_eq!((shown.len(), shown[1]), (2, id));
     let discussions = bob.discussions(&ListFilter::default(), None, 10).await.unwrap();
@@ -143,7 +143,7 @@ pub async fn a_thread_is_moved_while_its_messages_change(backend: Backend, keys:
         assert_eq!(found.len(), left.len(), "round {round}");
         found.sort();
         assert_eq!(found, left.iter().copied().collect::<Vec<_>>());
-        let page = bob.threads(&ListFilter::default(), None, None, 10).await.unwrap();
+        let page = bob.threads(&ListFilter::default(), None, 10).await.unwrap();
         let shown: Vec<_> = page.items.iter().map(|thread| (thread.messages.len(), thread.unread)).collect();
         assert_eq!(shown, [(left.len(), 0)], "round {round}");
         for id in kept {
@@ -193,4 +193,39 @@ pub async fn a_message_of_too_many_keywords_can_be_deleted(backend: Backend, key
     assert!(matches!(bob.patch(id, &patch("k1", false)).await.unwrap(), crate::Patched::Done(_)));
     assert!(matches!(bob.delete(id, None).await.unwrap(), Deleted::Trashed(_)));
     assert_eq!(bob.delete(id, None).await.unwrap(), Deleted::Destroyed);
+}
+
+/// What an account holds is what its messages are, whoever asks for it while they come and go.
+pub async fn what_an_account_holds_is_counted_once(backend: Backend, keys: &Path) {
+    let (instance, _) = instance(backend, keys).await;
+    for round in 0..20 {
+        let bob = new_account(&instance, &format!("bob{round}@one.example")).await;
+        let first = keep(&bob, &message("first@x", &[], "First")).await.id;
+        let trashed = bob.delete(first, None).await.unwrap();
+        assert!(matches!(trashed, Deleted::Trashed(_)));
+        let mut tasks = Vec::new();
+        for number in 0..8 {
+            let account = bob.clone();
+            tasks.push(tokio::spawn(async move {
+                keep(&account, &message(&format!("{number}@x"), &[], "Come")).await;
+            }));
+            if number == 4 {
+                let account = bob.clone();
+                tasks.push(tokio::spawn(async move {
+                    account.delete(first, None).await.unwrap();
+                }));
+            }
+            let account = bob.clone();
+            tasks.push(tokio::spawn(async move {
+                account.used().await.unwrap();
+            }));
+        }
+        for task in tasks {
+            task.await.unwrap();
+        }
+        let page = bob.list(List::Account, &ListFilter::default(), None, 100).await.unwrap();
+        assert_eq!(page.items.len(), 8);
+        let held: u64 = page.items.iter().map(|message| message.row.size).sum();
+        assert_eq!(bob.used().await.unwrap(), held);
+    }
 }
