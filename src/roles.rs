@@ -236,6 +236,9 @@ fn api_settings(config: &Config) -> ApiSettings {
     ApiSettings {
         calls: config.size("rest.calls"),
         time: config.seconds("rest.call_seconds"),
+        bytes_in_flight: config.integer("rest.bytes_in_flight"),
+        bytes_wait: config.seconds("rest.bytes_wait_seconds"),
+        search_candidates: config.size("rest.search_candidates"),
         sign_ins: config.size("rest.sign_ins"),
         failures_per_address: config.integer("rest.failures_per_address"),
         failures_per_peer: config.integer("rest.failures_per_peer"),
@@ -248,6 +251,7 @@ fn serve_settings(config: &Config) -> ServeSettings {
         connections: config.size("rest.connections"),
         header_time: config.seconds("rest.header_seconds"),
         header_bytes: config.size("rest.header_bytes"),
+        write_time: config.seconds("rest.write_seconds"),
         drain_time: DRAIN_TIME,
     }
 }

@@ -29,9 +29,13 @@ impl Edge {
 }
 
 /// The outermost layer.
-pub(crate) async fn pass(State(edge): State<Arc<Edge>>, request: Request, next: Next) -> Response {
+pub(crate) async fn pass(State(edge): State<Arc<Edge>>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let method = request.method().clone();
+    // A range is one of a GET (RFC 9110 §14.2).
+    if method == Method::HEAD {
+        request.headers_mut().remove(header::RANGE);
+    }
     // A template, never the path itself: that may name a message or an address.
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("(none)", MatchedPath::as_str);

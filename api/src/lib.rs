@@ -5,9 +5,11 @@
 
 mod admin;
 mod auth;
+mod conditions;
 mod edge;
 mod error;
 mod json;
+mod memory;
 mod octets;
 mod openapi;
 mod page;

@@ -5,12 +5,20 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
+use crate::conditions::unmet;
+use crate::error::{Answer, Problem};
+use crate::memory::Held;
+
 /// The most characters of a file name that is handed on.
 const NAME_CHARACTERS: usize = 200;
+
+const IMMUTABLE: HeaderValue = HeaderValue::from_static("private, max-age=31536000, immutable");
 
 /// Octets to be answered, which never change.
 pub(crate) struct Octets {
     pub bytes: Bytes,
+    /// The memory they take, where that is counted.
+    pub held: Option<Held>,
     /// Without quotes; characters of an entity tag only.
     pub tag: String,
     pub content_type: HeaderValue,
@@ -59,61 +67,47 @@ pub(crate) fn read_range(range: &str, length: usize) -> Asked {
     }
 }
 
-/// Whether `If-None-Match` names the tag (weak comparison, RFC 9110 §13.1.2).
-fn is_known(headers: &HeaderMap, tag: &str) -> bool {
-    headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok()).any(|value| {
-        value
-            .split(',')
-            .map(str::trim)
-            .any(|each| each == "*" || each.strip_prefix("W/").unwrap_or(each) == tag)
-    })
-}
-
 impl Octets {
     /// 200, 206, 304, 412 or 416, as the request's headers ask.
-    pub(crate) fn answer(self, headers: &HeaderMap) -> Response {
-        let tag = format!("\"{}\"", self.tag);
+    pub(crate) fn answer(self, headers: &HeaderMap) -> Answer {
+        let tag = HeaderValue::from_str(&format!("\"{}\"", self.tag)).map_err(|_| Problem::internal())?;
         let length = self.bytes.len();
         let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-        if let Some(wanted) = text(header::IF_MATCH)
-            && !wanted.split(',').map(str::trim).any(|each| each == "*" || each == tag)
-        {
-            return axum::response::IntoResponse::into_response(crate::error::Problem::stale());
+        if let Some(mut unmet) = unmet(headers, &tag)? {
+            unmet.headers_mut().insert(header::CACHE_CONTROL, IMMUTABLE);
+            return Ok(unmet);
         }
-        let same_version = text(header::IF_RANGE).is_none_or(|given| given.trim() == tag);
+        let same_version =
+            text(header::IF_RANGE).is_none_or(|given| given.trim().as_bytes() == tag.as_bytes());
         let asked = match text(header::RANGE) {
             Some(range) if same_version => read_range(range, length),
             _ => Asked::All,
         };
-        let known = is_known(headers, &tag);
-        let (status, body, range) = match asked {
-            _ if known => (StatusCode::NOT_MODIFIED, Bytes::new(), None),
+        let (status, bytes, range) = match asked {
             Asked::All => (StatusCode::OK, self.bytes, None),
             Asked::Part(from, to) => {
                 let range = format!("bytes {from}-{}/{length}", to - 1);
                 (StatusCode::PARTIAL_CONTENT, self.bytes.slice(from..to), Some(range))
             }
             Asked::Unsatisfiable => {
-                let mut problem = crate::error::Problem::new(
+                let mut problem = Problem::new(
                     StatusCode::RANGE_NOT_SATISFIABLE,
                     "range-not-satisfiable",
                     "nothing of it lies in the range",
                 );
                 problem.length = Some(length);
-                return axum::response::IntoResponse::into_response(problem);
+                return Err(problem);
             }
         };
-        let mut response = Response::new(Body::from(body));
+        let body = match self.held {
+            Some(held) => held.body(bytes),
+            None => Body::from(bytes),
+        };
+        let mut response = Response::new(body);
         *response.status_mut() = status;
         let answer = response.headers_mut();
-        answer
-            .insert(header::CACHE_CONTROL, HeaderValue::from_static("private, max-age=31536000, immutable"));
-        if let Ok(tag) = HeaderValue::from_str(&tag) {
-            answer.insert(header::ETAG, tag);
-        }
-        if status == StatusCode::NOT_MODIFIED {
-            return response;
-        }
+        answer.insert(header::CACHE_CONTROL, IMMUTABLE);
+        answer.insert(header::ETAG, tag);
         answer.insert(header::CONTENT_TYPE, self.content_type);
         answer.insert(header::CONTENT_DISPOSITION, self.disposition);
         answer.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
@@ -125,7 +119,7 @@ impl Octets {
         if let Some(range) = range.and_then(|range| HeaderValue::from_str(&range).ok()) {
             answer.insert(header::CONTENT_RANGE, range);
         }
-        response
+        Ok(response)
     }
 }
 

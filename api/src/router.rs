@@ -15,6 +15,7 @@ use tower_http::compression::CompressionLayer;
 
 use crate::edge::{self, Edge};
 use crate::error::Problem;
+use crate::memory::Memory;
 use crate::routes::{account, changes, discussions, mailboxes, messages, raw, search, session, threads};
 use crate::{openapi, web};
 
@@ -25,9 +26,16 @@ pub struct ApiSettings {
     pub calls: usize,
     /// How long one call may take.
     pub time: Duration,
+    /// Octets of opened messages that may be in memory, twice a message's size while it is read. At least 1.
+    pub bytes_in_flight: u64,
+    /// How long a call waits for such memory before it is answered 503.
+    pub bytes_wait: Duration,
+    /// Hits that one search with `is:`, `in:` or `keyword:` holds against the store. At least 1.
+    pub search_candidates: usize,
     /// Passwords that are checked at once, each for some tens of MiB of memory. At least 1.
     pub sign_ins: usize,
-    /// Wrong passwords for one address within 15 minutes, after which it has to wait.
+    /// Wrong passwords for one address from one peer within 15 minutes, after which they have to wait; ten times as many
+    /// from all peers, after which the address has to.
     pub failures_per_address: u64,
     /// Wrong passwords from one peer (of IPv6: one /64) within 15 minutes, after which it has to wait.
     pub failures_per_peer: u64,
@@ -38,6 +46,9 @@ impl Default for ApiSettings {
         Self {
             calls: 1024,
             time: Duration::from_secs(30),
+            bytes_in_flight: 256 << 20,
+            bytes_wait: Duration::from_secs(10),
+            search_candidates: 50_000,
             sign_ins: 2,
             failures_per_address: 10,
             failures_per_peer: 50,
@@ -50,13 +61,15 @@ pub(crate) struct Api {
     pub instance: Arc<Instance>,
     pub settings: ApiSettings,
     pub sign_in: session::SignIn,
+    pub memory: Memory,
 }
 
 /// The REST API as clients reach it, with its reference at `/docs`.
 pub fn router(instance: Arc<Instance>, settings: ApiSettings) -> Router {
     let edge = Edge::new("api", settings.calls, Some(settings.time));
     let sign_in = session::SignIn::new(&instance, &settings);
-    let api = Arc::new(Api { instance, settings, sign_in });
+    let memory = Memory::new(settings.bytes_in_flight, settings.bytes_wait);
+    let api = Arc::new(Api { instance, settings, sign_in, memory });
     let routes = Router::new()
         .route("/v1/session", get(session::read).post(session::create).delete(session::end))
         .route("/v1/account", get(account::read))

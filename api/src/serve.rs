@@ -10,6 +10,7 @@ use hyper_util::server::conn::auto::Builder;
 use proxy_protocol::Policy;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio_io_timeout::TimeoutWriter;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
@@ -25,6 +26,8 @@ pub struct ServeSettings {
     pub connections: usize,
     /// How long a client may take for a header, and a PROXY header.
     pub header_time: Duration,
+    /// How long a client may take nothing of an answer.
+    pub write_time: Duration,
     /// The most octets of a request's header, at least 8 KiB.
     pub header_bytes: usize,
     /// How long calls in progress may take after the stop before they are cut off.
@@ -37,6 +40,7 @@ impl Default for ServeSettings {
             proxy_protocol: Policy::Off,
             connections: 4096,
             header_time: Duration::from_secs(10),
+            write_time: Duration::from_secs(60),
             header_bytes: 32 << 10,
             drain_time: Duration::from_secs(8),
         }
@@ -139,7 +143,10 @@ impl Connection {
             .max_header_list_size(u32::try_from(settings.header_bytes).unwrap_or(u32::MAX))
             .max_concurrent_streams(100)
             .keep_alive_interval(Some(Duration::from_secs(60)));
-        let connection = builder.serve_connection(TokioIo::new(self.stream), service);
+        let mut stream = TimeoutWriter::new(self.stream);
+        stream.set_timeout(Some(settings.write_time));
+        let stream = Box::pin(stream);
+        let connection = builder.serve_connection(TokioIo::new(stream), service);
         tokio::pin!(connection);
         let ended = tokio::select! {
             ended = &mut connection => ended,

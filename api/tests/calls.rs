@@ -170,7 +170,7 @@ async fn a_message_is_read_with_all_that_is_in_it() {
     let id = bob.deliver(PARTS, T).await;
     let answer = bob.get(&format!("/v1/messages/{id}")).await;
     assert_eq!(answer.status, 200);
-    assert_eq!(answer.header("etag"), "\"0\"");
+    assert!(answer.header("etag").starts_with("\"0-"));
     let shown = answer.json();
     assert_eq!(shown["deliveredTo"], "a+tag@one.example");
     assert_eq!(shown["returnPath"], Value::Null);
@@ -358,7 +358,7 @@ async fn threads_and_discussions_are_listed_by_activity() {
     assert_eq!(one["items"].as_array().unwrap().len(), 2);
     assert_eq!(bob.get(&format!("/v1/discussions/{}", "0".repeat(32))).await.status, 404);
     assert_eq!(bob.get(&format!("/v1/threads/{}", "0".repeat(32))).await.status, 404);
-    assert_eq!(bob.get("/v1/threads?keyword=x").await.status, 422);
+    assert_eq!(bob.get("/v1/threads?word=x").await.status, 422);
 }
 
 #[tokio::test(flavor = "multi_thread")]

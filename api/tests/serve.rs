@@ -7,7 +7,7 @@ mod client;
 use std::time::Duration;
 
 use api::ServeSettings;
-use client::Service;
+use client::{Service, message};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
@@ -61,6 +61,25 @@ async fn a_header_that_does_not_come_ends_the_connection() {
     let settings = ServeSettings { header_time: Duration::from_millis(200), ..ServeSettings::default() };
     let listening = listen(&service, settings).await;
     assert!(!exchange(&listening, b"GET /v1/account HTTP/1.1\r\nHo").await.contains(" 200 "));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_takes_nothing_of_its_answer_is_cut_off() {
+    let service = Service::start().await;
+    let bob = service.client("bob@one.example").await;
+    // More than the socket's buffers hold.
+    let id = bob.deliver(&message("Large", &"a line of text\n".repeat(2 << 20)), 1).await;
+    let settings =
+        ServeSettings { write_time: Duration::from_millis(200), connections: 1, ..ServeSettings::default() };
+    let listening = listen(&service, settings).await;
+    let mut stalled = TcpStream::connect(listening.address).await.unwrap();
+    let request = format!(
+        "GET /v1/messages/{id}/raw HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\r\n",
+        bob.token
+    );
+    stalled.write_all(request.as_bytes()).await.unwrap();
+    // The only connection there may be is free again.
+    assert!(exchange(&listening, GET).await.starts_with("HTTP/1.1 401 "));
 }
 
 #[tokio::test(flavor = "multi_thread")]

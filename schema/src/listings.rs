@@ -2,14 +2,16 @@
 
 use crate::messages::scan_times;
 use crate::{
-    Account, DiscussionId, List, ListFilter, ListPosition, MailboxId, Message, MessageId, MessagePage,
-    Result, Scan, Table, ThreadId,
+    Account, DiscussionId, List, ListFilter, ListPosition, Message, MessageId, MessagePage, Result, Scan,
+    Table, ThreadId,
 };
 
-/// Messages of one thread that are read, at most.
-const THREAD_MESSAGES: usize = 1_000;
+/// Messages of one thread or discussion that a listing reads, at most: the newest.
+const MESSAGES: usize = 1_000;
 /// Activity rows that one page looks at, at most, as a multiple of its length.
 const PATIENCE: usize = 10;
+/// Messages that one page looks at, at most; past that the page is short.
+const MESSAGES_OF_PAGE: usize = 20_000;
 
 /// A thread in a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,9 +20,11 @@ pub struct Thread {
     pub id: ThreadId,
     /// Its messages, oldest first, at most 1,000 (the newest).
     pub messages: Vec<MessageId>,
+    /// Whether it has more than those.
+    pub is_cut: bool,
     /// The newest of them.
     pub newest: Message,
-    /// How many are unread.
+    /// How many of them are unread.
     pub unread: u64,
 }
 
@@ -57,78 +61,101 @@ trait Listed: Sync {
     const TABLE: Table;
     type Item: Send;
 
+    /// Reads what stands at `place`; adds to `looked_at` how many messages that took.
     fn read(
         &self,
         account: &Account,
         place: ListPosition,
+        looked_at: &mut usize,
     ) -> impl Future<Output = Result<Activity<Self::Item>>> + Send;
 }
 
-struct Threads<'a> {
-    filter: &'a ListFilter,
-    mailbox: Option<MailboxId>,
-}
-
-impl Threads<'_> {
-    fn is_wanted(&self, message: &Message) -> bool {
-        let (filter, state) = (self.filter, &message.state);
-        self.mailbox.is_none_or(|mailbox| state.mailboxes.contains(&mailbox))
-            && filter.keyword.as_ref().is_none_or(|keyword| state.keywords.contains(keyword))
-            && filter.not_keyword.as_ref().is_none_or(|keyword| !state.keywords.contains(keyword))
-    }
-}
+struct Threads<'a>(&'a ListFilter);
 
 impl Listed for Threads<'_> {
     const TABLE: Table = Table::ThreadsByActivity;
     type Item = Thread;
 
-    async fn read(&self, account: &Account, place: ListPosition) -> Result<Activity<Thread>> {
+    async fn read(
+        &self,
+        account: &Account,
+        place: ListPosition,
+        looked_at: &mut usize,
+    ) -> Result<Activity<Thread>> {
         let id = ThreadId(place.id);
-        let messages = match account.root(id).await? {
-            root if root == id => account.messages_of_thread(id).await?,
+        let mut places = match account.root(id).await? {
+            root if root == id => account.newest_of_thread(id, MESSAGES + 1).await?,
             _ => vec![],
         };
+        let is_cut = places.len() > MESSAGES;
+        places.truncate(MESSAGES);
+        places.reverse();
+        *looked_at += places.len();
+        let messages = account.messages_at(&places).await?;
         let newest = messages.last().filter(|newest| newest.row.received_at == place.at).cloned();
         let Some(newest) = newest else { return Ok(Activity::OutOfDate) };
-        if !messages.iter().any(|message| self.is_wanted(message)) {
+        if !messages.iter().any(|message| self.0.admits(&message.state)) {
             return Ok(Activity::LeftOut);
         }
         Ok(Activity::Shown(Thread {
             id,
             messages: messages.iter().map(|message| message.id).collect(),
+            is_cut,
             unread: messages.iter().filter(|message| message.state.is_unread()).count() as u64,
             newest,
         }))
     }
 }
 
-struct Discussions;
+struct Discussions<'a>(&'a ListFilter);
 
-impl Listed for Discussions {
+impl Discussions<'_> {
+    /// Whether one of the messages passes the filter.
+    async fn admits(&self, account: &Account, places: &[ListPosition]) -> Result<bool> {
+        if !self.0.is_about_state() {
+            return Ok(true);
+        }
+        let ids: Vec<_> = places.iter().map(|place| MessageId(place.id)).collect();
+        Ok(account.states(&ids).await?.iter().flatten().any(|state| self.0.admits(state)))
+    }
+}
+
+impl Listed for Discussions<'_> {
     const TABLE: Table = Table::DiscussionsByActivity;
     type Item = Discussion;
 
-    async fn read(&self, account: &Account, place: ListPosition) -> Result<Activity<Discussion>> {
+    async fn read(
+        &self,
+        account: &Account,
+        place: ListPosition,
+        looked_at: &mut usize,
+    ) -> Result<Activity<Discussion>> {
         let id = DiscussionId(place.id);
-        let newest = match account.newest(List::Discussion(id), 1).await?.pop() {
+        let limit = if self.0.is_about_state() { MESSAGES } else { 1 };
+        let places = account.newest(List::Discussion(id), limit).await?;
+        *looked_at += places.len();
+        let newest = match places.first() {
             Some(newest) if newest.at == place.at => account.message(MessageId(newest.id)).await?,
             _ => None,
         };
-        Ok(newest.map_or(Activity::OutOfDate, |newest| Activity::Shown(Discussion { id, newest })))
+        let Some(newest) = newest else { return Ok(Activity::OutOfDate) };
+        match self.admits(account, &places).await? {
+            true => Ok(Activity::Shown(Discussion { id, newest })),
+            false => Ok(Activity::LeftOut),
+        }
     }
 }
 
 impl Account {
-    /// A page of threads whose newest message lies within the filter's times and, if `mailbox` is given, that have a
-    /// message in it. A keyword filter is about any of a thread's messages.
+    /// A page of threads whose newest message lies within the filter's times and that have a message, among their
+    /// newest 1,000, which passes the rest of it.
     pub async fn threads(
         &self,
         filter: &ListFilter,
-        mailbox: Option<MailboxId>,
         from: Option<ListPosition>,
         limit: usize,
     ) -> Result<ActivityPage<Thread>> {
-        self.activity_page(&Threads { filter, mailbox }, filter, from, limit).await
+        self.activity_page(&Threads(filter), filter, from, limit).await
     }
 
     /// A page of what is listed. It may be short where the listing leaves out many.
@@ -139,19 +166,23 @@ impl Account {
         mut from: Option<ListPosition>,
         limit: usize,
     ) -> Result<ActivityPage<L::Item>> {
-        let (mut items, mut looked_at) = (Vec::new(), 0);
+        let (mut items, mut rows_looked_at, mut looked_at) = (Vec::new(), 0, 0);
         loop {
             let partition = (L::TABLE, self.id.as_bytes().to_vec());
             let rows = self.backend().store.scan(&scan_times(partition, filter, from, limit + 1)).await?;
             let is_last = rows.len() <= limit;
             let mut is_moved = false;
             for place in rows.iter().filter_map(|(clustering, _)| ListPosition::from_clustering(clustering)) {
-                if items.len() == limit || looked_at >= limit.saturating_mul(PATIENCE) {
+                let is_enough =
+                    rows_looked_at >= limit.saturating_mul(PATIENCE) || looked_at >= MESSAGES_OF_PAGE;
+                if items.len() == limit || is_enough {
                     return Ok(ActivityPage { items, next: from });
                 }
-                looked_at += 1;
+                // Whoever waits for a page only so long is to be asked now and then.
+                tokio::task::consume_budget().await;
+                rows_looked_at += 1;
                 from = Some(place);
-                match listed.read(self, place).await? {
+                match listed.read(self, place, &mut looked_at).await? {
                     Activity::Shown(item) => items.push(item),
                     Activity::LeftOut => {}
                     Activity::OutOfDate => {
@@ -168,27 +199,39 @@ impl Account {
         }
     }
 
-    async fn messages_of_thread(&self, root: ThreadId) -> Result<Vec<Message>> {
-        let mut places = self.newest_of_thread(root, THREAD_MESSAGES).await?;
-        places.reverse();
+    async fn messages_at(&self, places: &[ListPosition]) -> Result<Vec<Message>> {
         let ids: Vec<_> = places.iter().map(|place| MessageId(place.id)).collect();
         Ok(self.messages(&ids).await?.into_iter().flatten().collect())
     }
 
-    /// A thread's messages, oldest first, also under an id that has become part of another; `None` if there is none.
-    pub async fn thread(&self, id: ThreadId) -> Result<Option<Vec<Message>>> {
-        let messages = self.messages_of_thread(self.root(id).await?).await?;
-        Ok((!messages.is_empty()).then_some(messages))
+    /// A page of a thread's messages above `from`, oldest first, also under an id that has become part of another;
+    /// `None` if there is no such thread.
+    pub async fn thread(
+        &self,
+        id: ThreadId,
+        from: Option<ListPosition>,
+        limit: usize,
+    ) -> Result<Option<MessagePage>> {
+        let root = self.root(id).await?;
+        let mut places = self.oldest_of_thread(root, from, limit + 1).await?;
+        if places.is_empty() && from.is_none() {
+            return Ok(None);
+        }
+        let has_more = places.len() > limit;
+        places.truncate(limit);
+        let next = places.last().copied().filter(|_| has_more);
+        Ok(Some(MessagePage { items: self.messages_at(&places).await?, next }))
     }
 
-    /// A page of discussions.
+    /// A page of discussions whose newest message lies within the filter's times and that have a message, among their
+    /// newest 1,000, which passes the rest of it.
     pub async fn discussions(
         &self,
         filter: &ListFilter,
         from: Option<ListPosition>,
         limit: usize,
     ) -> Result<ActivityPage<Discussion>> {
-        self.activity_page(&Discussions, filter, from, limit).await
+        self.activity_page(&Discussions(filter), filter, from, limit).await
     }
 
     /// A page of a discussion's messages, newest first; `None` if there is no such discussion.

@@ -3,8 +3,8 @@
 use std::ops::Bound;
 
 use crate::{
-    Account, ChangePage, Error, List, ListPosition, Message, MessageId, MessageRow, Millis, Position, Result,
-    Role, RowKey, Scan, State, Table, compression, value,
+    Account, ChangePage, Error, List, ListPosition, MailboxId, Message, MessageId, MessageRow, Millis,
+    Position, Result, Role, RowKey, Scan, State, Table, compression, value,
 };
 
 /// Rows that one page of a listing looks at, at most, as a multiple of its length; past that the page is short.
@@ -17,6 +17,8 @@ pub struct ListFilter {
     pub after: Option<Millis>,
     /// Only what was received before this time.
     pub before: Option<Millis>,
+    /// Only messages in this mailbox.
+    pub mailbox: Option<MailboxId>,
     /// Only messages with this keyword.
     pub keyword: Option<String>,
     /// Only messages without this keyword.
@@ -24,8 +26,14 @@ pub struct ListFilter {
 }
 
 impl ListFilter {
-    fn admits(&self, state: &State) -> bool {
-        self.keyword.as_ref().is_none_or(|keyword| state.keywords.contains(keyword))
+    /// Whether it leaves out messages by their state.
+    pub(crate) fn is_about_state(&self) -> bool {
+        self.mailbox.is_some() || self.keyword.is_some() || self.not_keyword.is_some()
+    }
+
+    pub(crate) fn admits(&self, state: &State) -> bool {
+        self.mailbox.is_none_or(|mailbox| state.mailboxes.contains(&mailbox))
+            && self.keyword.as_ref().is_none_or(|keyword| state.keywords.contains(keyword))
             && self.not_keyword.as_ref().is_none_or(|keyword| !state.keywords.contains(keyword))
     }
 }
@@ -76,6 +84,8 @@ impl Account {
         let mut from = from;
         let mut looked_at = 0;
         loop {
+            // Whoever waits for a page only so long is to be asked now and then.
+            tokio::task::consume_budget().await;
             let wanted = limit - items.len();
             // One row more than wanted tells whether there is a next page.
             let scan = scan_times(list.partition(self.id), filter, from, wanted + 1);

@@ -243,6 +243,30 @@ impl Account {
         Ok(newest)
     }
 
+    /// The oldest messages of a thread with all its parts, above `from`.
+    pub(crate) async fn oldest_of_thread(
+        &self,
+        root: ThreadId,
+        from: Option<ListPosition>,
+        limit: usize,
+    ) -> Result<Vec<ListPosition>> {
+        let mut oldest = Vec::new();
+        for part in self.thread_parts(root).await? {
+            let (table, partition) = List::Thread(part).partition(self.id);
+            let mut scan = Scan::all(table, partition, limit);
+            if let Some(from) = from {
+                scan = scan.above(from.clustering());
+            }
+            let rows = self.backend().store.scan(&scan).await?;
+            oldest
+                .extend(rows.iter().filter_map(|(clustering, _)| ListPosition::from_clustering(clustering)));
+        }
+        oldest.sort();
+        oldest.dedup();
+        oldest.truncate(limit);
+        Ok(oldest)
+    }
+
     /// Where a thread (or what it became part of) or discussion belongs in the listing `table`, by its messages' list
     /// rows; `None` if it holds nothing.
     pub async fn place_in(&self, table: Table, id: [u8; 16]) -> Result<Option<ListPosition>> {

@@ -86,9 +86,13 @@ pub const SETTINGS: &[Setting] = &[
     // The REST API.
     setting("rest.calls", Kind::Integer(1, 100_000), Default::Integer(1024)),
     setting("rest.call_seconds", Kind::Integer(1, 3600), Default::Integer(30)),
+    setting("rest.bytes_in_flight", Kind::Integer(MIB, 64 * GIB), Default::Integer(256 * MIB)),
+    setting("rest.bytes_wait_seconds", Kind::Integer(0, 600), Default::Integer(10)),
+    setting("rest.search_candidates", Kind::Integer(1, 10_000_000), Default::Integer(50_000)),
     setting("rest.connections", Kind::Integer(1, 100_000), Default::Integer(4096)),
     setting("rest.header_bytes", Kind::Integer(8192, MIB), Default::Integer(32 << 10)),
     setting("rest.header_seconds", Kind::Integer(1, 600), Default::Integer(10)),
+    setting("rest.write_seconds", Kind::Integer(1, 3600), Default::Integer(60)),
     setting("rest.sign_ins", Kind::Integer(1, 1000), Default::Integer(2)),
     setting("rest.failures_per_address", Kind::Integer(1, 1_000_000), Default::Integer(10)),
     setting("rest.failures_per_peer", Kind::Integer(1, 1_000_000), Default::Integer(50)),

@@ -149,9 +149,10 @@ pub(super) async fn raw(
     let raw = account.raw(MessageId(id.0)).await?.ok_or_else(Problem::not_found)?;
     let octets = Octets {
         bytes: Bytes::from(raw),
+        held: None,
         tag: id.text(),
         content_type: HeaderValue::from_static("message/rfc822"),
         disposition: disposition(false, None),
     };
-    Ok(octets.answer(&headers))
+    octets.answer(&headers)
 }

@@ -1,12 +1,13 @@
 //! Discussions: all messages among the same set of people.
 
-use schema::{DiscussionId, ListFilter};
+use schema::{Account, DiscussionId, ListFilter};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use validator::Validate;
 
 use super::PathId;
-use super::messages::{Head, LIMIT, Messages};
+use super::mailboxes::by_parameter;
+use super::messages::{Head, LIMIT, Messages, check_keyword, stored_keyword};
 use crate::auth::Caller;
 use crate::error::{Answer, Problem};
 use crate::json::{Id, Time, ok};
@@ -18,6 +19,15 @@ use crate::valid::Parameters;
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct DiscussionsParameters {
+    /// Only what is in this mailbox: an id or a role. Of discussions any of their messages counts, as with keywords.
+    #[validate(length(min = 1, max = 64))]
+    mailbox: Option<String>,
+    /// Only what has this keyword.
+    #[validate(custom(function = "check_keyword"))]
+    keyword: Option<String>,
+    /// Only what lacks this keyword. A page may then be short and still have a `nextCursor`.
+    #[validate(custom(function = "check_keyword"))]
+    not_keyword: Option<String>,
     /// Only what was received at this time or later; of discussions the newest message counts.
     #[param(value_type = Option<Time>)]
     after: Option<Time>,
@@ -34,12 +44,27 @@ pub(crate) struct DiscussionsParameters {
 }
 
 impl DiscussionsParameters {
-    fn filter(&self) -> ListFilter {
-        ListFilter {
+    async fn filter(&self, account: &Account) -> Answer<ListFilter> {
+        let mailbox = match &self.mailbox {
+            Some(mailbox) => Some(by_parameter(account, "mailbox", mailbox).await?),
+            None => None,
+        };
+        Ok(ListFilter {
             after: self.after.map(|time| time.0),
             before: self.before.map(|time| time.0),
-            ..ListFilter::default()
-        }
+            mailbox,
+            keyword: stored_keyword(self.keyword.as_ref()),
+            not_keyword: stored_keyword(self.not_keyword.as_ref()),
+        })
+    }
+
+    /// The same listing with what decides what is listed.
+    fn bind<'a>(&self, listing: Listing<'a>) -> Listing<'a> {
+        listing
+            .with(self.mailbox.as_ref())
+            .with(stored_keyword(self.keyword.as_ref()))
+            .with(stored_keyword(self.not_keyword.as_ref()))
+            .within(self.after, self.before)
     }
 
     fn limit(&self) -> usize {
@@ -73,9 +98,10 @@ pub(crate) struct Discussions {
     responses((status = 200, description = "A page of discussions.", body = Discussions))
 )]
 pub(crate) async fn list(Parameters(given): Parameters<DiscussionsParameters>, caller: Caller) -> Answer {
-    let listing = Listing::new(&caller.account, "discussions").within(given.after, given.before);
+    let listing = given.bind(Listing::new(&caller.account, "discussions"));
     let from = listing.position(given.cursor.as_deref())?;
-    let page = caller.account.discussions(&given.filter(), from, given.limit()).await?;
+    let filter = given.filter(&caller.account).await?;
+    let page = caller.account.discussions(&filter, from, given.limit()).await?;
     let next_cursor = listing.next(page.next);
     let items = page.items.into_iter();
     let items = items.map(|each| Discussion { id: Id(each.id.0), newest: Head::new(each.newest) }).collect();
@@ -93,10 +119,10 @@ pub(crate) async fn read(
     Parameters(given): Parameters<DiscussionsParameters>,
     caller: Caller,
 ) -> Answer {
-    let listing =
-        Listing::new(&caller.account, "discussion").with(Some(id.0)).within(given.after, given.before);
+    let listing = given.bind(Listing::new(&caller.account, "discussion").with(Some(id.0)));
     let from = listing.position(given.cursor.as_deref())?;
-    let page = caller.account.discussion(DiscussionId(id.0), &given.filter(), from, given.limit()).await?;
+    let filter = given.filter(&caller.account).await?;
+    let page = caller.account.discussion(DiscussionId(id.0), &filter, from, given.limit()).await?;
     let page = page.ok_or_else(Problem::not_found)?;
     let next_cursor = listing.next(page.next);
     Ok(ok(&Messages { items: page.items.into_iter().map(Head::new).collect(), next_cursor }))

@@ -5,8 +5,11 @@ mod detail;
 mod head;
 pub(crate) mod state;
 
-use http::{HeaderValue, header};
-use schema::{List, ListFilter, MessageId};
+use std::sync::Arc;
+
+use axum::extract::State;
+use http::{HeaderMap, HeaderValue, header};
+use schema::{List, ListFilter, Message, MessageId};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use validator::{Validate, ValidationError};
@@ -14,9 +17,11 @@ use validator::{Validate, ValidationError};
 use super::PathId;
 use super::mailboxes::by_parameter;
 use crate::auth::Caller;
+use crate::conditions::unmet;
 use crate::error::{Answer, Problem};
 use crate::json::{Time, ok};
 use crate::page::Listing;
+use crate::router::Api;
 use crate::valid::{NoParameters, Parameters};
 
 pub(crate) use detail::MessageDetail;
@@ -63,6 +68,11 @@ pub(crate) fn check_keyword(keyword: &str) -> Result<(), ValidationError> {
     Err(ValidationError::new("invalid").with_message(message.into()))
 }
 
+/// A keyword as it is stored.
+pub(crate) fn stored_keyword(given: Option<&String>) -> Option<String> {
+    given.map(|keyword| keyword.to_ascii_lowercase())
+}
+
 /// A page of messages.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -82,8 +92,8 @@ pub(crate) struct Messages {
 )]
 pub(crate) async fn list(Parameters(given): Parameters<MessagesParameters>, caller: Caller) -> Answer {
     let account = &caller.account;
-    let lower = |keyword: Option<String>| keyword.map(|keyword| keyword.to_ascii_lowercase());
-    let (keyword, not_keyword) = (lower(given.keyword), lower(given.not_keyword));
+    let keyword = stored_keyword(given.keyword.as_ref());
+    let not_keyword = stored_keyword(given.not_keyword.as_ref());
     let listing = Listing::new(account, "messages")
         .with(given.mailbox.as_ref())
         .with(keyword.as_ref())
@@ -100,6 +110,7 @@ pub(crate) async fn list(Parameters(given): Parameters<MessagesParameters>, call
     let filter = ListFilter {
         after: given.after.map(|time| time.0),
         before: given.before.map(|time| time.0),
+        mailbox: None,
         keyword,
         not_keyword,
     };
@@ -111,18 +122,34 @@ pub(crate) async fn list(Parameters(given): Parameters<MessagesParameters>, call
 /// Read a message
 #[utoipa::path(
     get, path = "/v1/messages/{id}", tag = "Messages", operation_id = "readMessage",
-    params(("id" = crate::json::Id, Path, description = "The message.")),
-    responses((
-        status = 200, description = "The message.", body = MessageDetail,
-        headers(("ETag" = String, description = "For `If-Match`: changes with keywords and mailboxes."))
-    ))
+    params(
+        ("id" = crate::json::Id, Path, description = "The message."),
+        ("If-None-Match" = Option<String>, Header, description = "Only if it has none of these tags."),
+    ),
+    responses(
+        (
+            status = 200, description = "The message.", body = MessageDetail,
+            headers(("ETag" = String, description = "Changes with keywords, mailboxes and the thread."))
+        ),
+        (status = 304, description = "The client has it."),
+    )
 )]
-pub(crate) async fn read(_: Parameters<NoParameters>, caller: Caller, PathId(id): PathId) -> Answer {
+pub(crate) async fn read(
+    State(api): State<Arc<Api>>,
+    _: Parameters<NoParameters>,
+    caller: Caller,
+    PathId(id): PathId,
+    headers: HeaderMap,
+) -> Answer {
     let id = MessageId(id.0);
     let message = caller.account.message(id).await?.ok_or_else(Problem::not_found)?;
+    let tag = etag(&message);
+    if let Some(unmet) = unmet(&headers, &tag)? {
+        return Ok(unmet);
+    }
+    let _held = api.memory.hold(message.row.size).await?;
     let raw = caller.account.raw(id).await?.ok_or_else(Problem::not_found)?;
     let limits = caller.account.instance().settings.limits;
-    let tag = etag(message.state.version);
     let mut response = apart(raw.len(), move || ok(&MessageDetail::new(message, &raw, &limits))).await?;
     response.headers_mut().insert(header::ETAG, tag);
     Ok(response)
@@ -142,7 +169,9 @@ pub(crate) async fn apart<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.map_err(|_| Problem::internal())
 }
 
-/// The entity tag of a message's state.
-pub(crate) fn etag(version: u64) -> HeaderValue {
-    HeaderValue::from_str(&format!("\"{version}\"")).expect("digits and quotes are a header's value")
+/// The entity tag of a message: of all in it that can change.
+pub(crate) fn etag(message: &Message) -> HeaderValue {
+    let [a, b, c, d, ..] = message.thread.0;
+    let tag = format!("\"{}-{:08x}\"", message.state.version, u32::from_be_bytes([a, b, c, d]));
+    HeaderValue::from_str(&tag).expect("digits and quotes are a header's value")
 }

@@ -1,6 +1,8 @@
 //! A message as received, and its parts.
 
-use axum::extract::RawPathParams;
+use std::sync::Arc;
+
+use axum::extract::{RawPathParams, State};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
 use schema::MessageId;
@@ -10,7 +12,9 @@ use super::messages::apart;
 use crate::auth::Caller;
 use crate::error::{Answer, Problem};
 use crate::json::Id;
+use crate::memory::Held;
 use crate::octets::{Octets, disposition, safe_type};
+use crate::router::Api;
 use crate::valid::{NoParameters, Parameters};
 
 /// Read a message as received
@@ -31,26 +35,30 @@ use crate::valid::{NoParameters, Parameters};
     )
 )]
 pub(crate) async fn message(
+    State(api): State<Arc<Api>>,
     _: Parameters<NoParameters>,
     caller: Caller,
     PathId(id): PathId,
     headers: HeaderMap,
 ) -> Answer {
-    let raw = read(&caller, id).await?;
+    let (raw, held) = read(&api, &caller, id).await?;
     let octets = Octets {
         bytes: Bytes::from(raw),
+        held: Some(held),
         tag: id.text(),
         content_type: HeaderValue::from_static("message/rfc822"),
         disposition: disposition(false, Some(&format!("{}.eml", id.text()))),
     };
-    Ok(octets.answer(&headers))
+    octets.answer(&headers)
 }
 
 /// The bytes of a message whose row is there: a blob alone may be that of a deleted one.
-async fn read(caller: &Caller, id: Id) -> Answer<Vec<u8>> {
+async fn read(api: &Api, caller: &Caller, id: Id) -> Answer<(Vec<u8>, Held)> {
     let id = MessageId(id.0);
-    caller.account.states(&[id]).await?.pop().flatten().ok_or_else(Problem::not_found)?;
-    caller.account.raw(id).await?.ok_or_else(Problem::not_found)
+    let message = caller.account.message(id).await?.ok_or_else(Problem::not_found)?;
+    let held = api.memory.hold(message.row.size).await?;
+    let raw = caller.account.raw(id).await?.ok_or_else(Problem::not_found)?;
+    Ok((raw, held))
 }
 
 /// Read a part
@@ -72,6 +80,7 @@ async fn read(caller: &Caller, id: Id) -> Answer<Vec<u8>> {
     )
 )]
 pub(crate) async fn part(
+    State(api): State<Arc<Api>>,
     _: Parameters<NoParameters>,
     caller: Caller,
     PathId(id): PathId,
@@ -80,7 +89,7 @@ pub(crate) async fn part(
 ) -> Answer {
     let number = path.iter().find(|(name, _)| *name == "partId").map(|(_, value)| value.to_owned());
     let number = number.filter(|number| is_part_number(number)).ok_or_else(Problem::not_found)?;
-    let raw = read(&caller, id).await?;
+    let (raw, held) = read(&api, &caller, id).await?;
     let limits = caller.account.instance().settings.limits;
     let tag = format!("{}-{number}", id.text());
     let octets = apart(raw.len(), move || {
@@ -88,10 +97,11 @@ pub(crate) async fn part(
         parsed.part(&number).map(|part| {
             let (content_type, is_shown) = safe_type(&part.content_type, part.charset.as_deref());
             let disposition = disposition(is_shown, part.name.as_deref());
-            Octets { bytes: Bytes::from(part.bytes.into_owned()), tag, content_type, disposition }
+            let bytes = Bytes::from(part.bytes.into_owned());
+            Octets { bytes, held: Some(held), tag, content_type, disposition }
         })
     });
-    let mut response = octets.await?.ok_or_else(Problem::not_found)?.answer(&headers);
+    let mut response = octets.await?.ok_or_else(Problem::not_found)?.answer(&headers)?;
     response.headers_mut().remove(header::CONTENT_ENCODING);
     Ok(response)
 }

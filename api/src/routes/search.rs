@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use axum::extract::State;
+
 use schema::index::{Hit, Hits, Query, Sort};
 use schema::{Account, Mailbox, MailboxId, Message, MessageId, Millis, Role, SearchIndex};
 use serde::{Deserialize, Serialize};
@@ -15,12 +17,11 @@ use crate::error::{Answer, FieldError, Problem};
 use crate::json::{Id, Time, ok};
 use crate::page::{Listing, foreign};
 use crate::query::{self, Filter, Node, Plan, Snippet, SyntaxError, Wanted};
+use crate::router::Api;
 use crate::valid::{Body, NoParameters, Parameters};
 
 /// Up to here a total is exact.
 const EXACT: u64 = 10_000;
-/// Hits that are held against the store for one total, at most.
-const CANDIDATES: usize = 50_000;
 /// Hits whose snippets are found one after the other.
 const AT_A_TIME: usize = 10;
 /// Hits that are held against the store at once.
@@ -74,7 +75,8 @@ pub(crate) struct Found {
 pub(crate) struct SearchResult {
     /// Hits in the order asked for.
     items: Vec<Found>,
-    /// What `cursor` takes for the next page; null at the end.
+    /// What `cursor` takes for the next page; null at the end. A page of a query with `is:`, `in:` or `keyword:` that few
+    /// messages pass may be short and still have one.
     next_cursor: Option<String>,
     /// How many messages match: exact up to 10,000. On later pages it is that of the first.
     total: u64,
@@ -94,8 +96,12 @@ pub(crate) struct SearchResult {
     get, path = "/v1/search", tag = "Search", operation_id = "search", params(SearchParameters),
     responses((status = 200, description = "A page of hits.", body = SearchResult))
 )]
-pub(crate) async fn by_url(Parameters(given): Parameters<SearchParameters>, caller: Caller) -> Answer {
-    search(given, &caller.account).await
+pub(crate) async fn by_url(
+    State(api): State<Arc<Api>>,
+    Parameters(given): Parameters<SearchParameters>,
+    caller: Caller,
+) -> Answer {
+    search(&api, given, &caller.account).await
 }
 
 /// Search, with the query in the body
@@ -106,11 +112,12 @@ pub(crate) async fn by_url(Parameters(given): Parameters<SearchParameters>, call
     responses((status = 200, description = "A page of hits.", body = SearchResult))
 )]
 pub(crate) async fn by_body(
+    State(api): State<Arc<Api>>,
     _: Parameters<NoParameters>,
     caller: Caller,
     Body(given): Body<SearchParameters>,
 ) -> Answer {
-    search(given, &caller.account).await
+    search(&api, given, &caller.account).await
 }
 
 fn syntax(error: SyntaxError) -> Problem {
@@ -120,7 +127,7 @@ fn syntax(error: SyntaxError) -> Problem {
     Problem::invalid(vec![entry])
 }
 
-async fn search(given: SearchParameters, account: &Account) -> Answer {
+async fn search(api: &Arc<Api>, given: SearchParameters, account: &Account) -> Answer {
     let node = query::parse(&given.q).map_err(syntax)?;
     let order = given.sort.unwrap_or(Order::Relevance);
     let listing = Listing::new(account, "search").with(Some(&given.q)).with(Some([order as u8]));
@@ -138,11 +145,12 @@ async fn search(given: SearchParameters, account: &Account) -> Answer {
     // Read before the search: what the index takes in meanwhile is more than is promised, never less.
     let progress = account.index_progress().await?;
     let limit = usize::from(given.limit.unwrap_or(LIMIT));
-    let page = Search { account, plan, order }.page(from, limit).await?;
+    let page =
+        Search { account, plan, order, candidates: api.settings.search_candidates }.page(from, limit).await?;
     let ids: Vec<MessageId> = page.hits.iter().map(|hit| hit.id).collect();
     let wanted = Arc::new(Wanted::new(&node, &languages));
     let messages: Vec<_> = account.messages(&ids).await?.into_iter().flatten().collect();
-    let items = with_snippets(account, &wanted, messages).await?;
+    let items = with_snippets(api, account, &wanted, messages).await?;
     Ok(ok(&SearchResult {
         items,
         next_cursor: page.next.map(|place| listing.seal(&place.to_bytes())),
@@ -185,6 +193,7 @@ fn find_mailbox(mailboxes: &[Mailbox], account: &Account, text: &str) -> Option<
 /// Adds to each message where it matches. Bodies have to be opened for that, so it is done some at a time on whatever
 /// threads are free.
 async fn with_snippets(
+    api: &Arc<Api>,
     account: &Account,
     wanted: &Arc<Wanted>,
     messages: Vec<Message>,
@@ -193,11 +202,11 @@ async fn with_snippets(
     let mut running = Vec::new();
     while messages.peek().is_some() {
         let some: Vec<_> = messages.by_ref().take(AT_A_TIME).collect();
-        let (account, wanted) = (account.clone(), wanted.clone());
+        let (api, account, wanted) = (api.clone(), account.clone(), wanted.clone());
         running.push(AbortOnDropHandle::new(tokio::spawn(async move {
             let mut found = Vec::with_capacity(some.len());
             for message in some {
-                let snippet = find_snippet(&account, &wanted, &message).await?;
+                let snippet = find_snippet(&api, &account, &wanted, &message).await?;
                 found.push(Found { head: Head::new(message), snippet });
             }
             Ok::<_, Problem>(found)
@@ -211,12 +220,18 @@ async fn with_snippets(
 }
 
 /// Where the message matches: in its head if it does there, else in its text, which has to be opened.
-async fn find_snippet(account: &Account, wanted: &Arc<Wanted>, message: &Message) -> Answer<Snippet> {
+async fn find_snippet(
+    api: &Api,
+    account: &Account,
+    wanted: &Arc<Wanted>,
+    message: &Message,
+) -> Answer<Snippet> {
     let head = &message.row.head;
     let mut snippet = query::in_head(wanted, &head.subject, &head.preview);
     if snippet.preview.is_some() || snippet.subject.is_some() || wanted.skips_body() {
         return Ok(snippet);
     }
+    let _held = api.memory.hold(message.row.size).await?;
     let Some(raw) = account.raw(message.id).await? else { return Ok(snippet) };
     let limits = account.instance().settings.limits;
     let wanted = wanted.clone();
@@ -272,6 +287,8 @@ struct Search<'a> {
     account: &'a Account,
     plan: Plan,
     order: Order,
+    /// Hits that are held against the store for one page, at most.
+    candidates: usize,
 }
 
 impl Search<'_> {
@@ -309,6 +326,7 @@ impl Search<'_> {
             ended = found.hits.len() < step;
             index_total = (found.total, found.total_is_lower_bound);
             let states = self.admitted(&found.hits).await?;
+            let last = found.hits.last().cloned();
             for (hit, admitted) in found.hits.into_iter().zip(states) {
                 let passed = by_date.is_none_or(|place| (hit.received_at, hit.id) < (place.at, place.id));
                 if admitted && passed {
@@ -322,9 +340,16 @@ impl Search<'_> {
                 offset += 1;
             }
             let enough = if counts { matched >= EXACT } else { next.is_some() };
-            if enough || offset - first >= CANDIDATES {
+            if enough {
                 break;
             }
+            // The page is short then, and the next goes on after what was looked at.
+            if !ended && offset - first >= self.candidates {
+                next = next.or(last.map(|last| (last, offset)));
+                break;
+            }
+            // Whoever waits for an answer only so long is to be asked now and then.
+            tokio::task::yield_now().await;
         }
         let (total, total_is_lower_bound) = match (from, &self.plan.filter) {
             (Some(place), _) => (place.total, place.total_is_lower_bound),

@@ -25,6 +25,9 @@ const WINDOW: Duration = Duration::from_secs(15 * 60);
 /// Calls that wait for the check of their password, for each that is being checked; more get 429.
 const WAITING: usize = 16;
 
+/// Wrong passwords for one address from all peers, as a multiple of those from one.
+const PEERS: u64 = 10;
+
 /// What keeps guessing slow and cheap to refuse.
 pub(crate) struct SignIn {
     checks: Semaphore,
@@ -42,16 +45,23 @@ impl SignIn {
         }
     }
 
-    fn keys(&self, address: &str, peer: Peer) -> Vec<[u8; 32]> {
+    /// What wrong passwords are counted for: the address from this peer, the peer, and the address from anywhere, so that
+    /// a stranger does not keep its owner out by a few of them.
+    fn keys(&self, address: &str, peer: Peer) -> [[u8; 32]; 3] {
         // However the address is written, it is the same that has to wait.
         let address = schema::normal_address(address).unwrap_or_else(|| address.to_lowercase());
-        let mut keys = vec![self.key.hash("failures of an address", address.as_bytes())];
+        let everywhere = self.key.hash("failures of an address", address.as_bytes());
         let network = peer.0.map(|ip| match ip {
             IpAddr::V4(ip) => ip.octets().to_vec(),
             IpAddr::V6(ip) => ip.octets()[..8].to_vec(),
         });
-        keys.extend(network.map(|network| self.key.hash("failures of a peer", &network)));
-        keys
+        let network = network.unwrap_or_default();
+        let here = [network.as_slice(), b" ", address.as_bytes()].concat();
+        [
+            self.key.hash("failures of an address from a peer", &here),
+            self.key.hash("failures of a peer", &network),
+            everywhere,
+        ]
     }
 }
 
@@ -77,7 +87,9 @@ impl Api {
 
     /// Counts a wrong password. A cache that does not answer counts nothing: sign-in goes on without it.
     async fn count_failure(&self, keys: &[[u8; 32]]) {
-        let limits = [self.settings.failures_per_address, self.settings.failures_per_peer];
+        let settings = &self.settings;
+        let everywhere = settings.failures_per_address.saturating_mul(PEERS);
+        let limits = [settings.failures_per_address, settings.failures_per_peer, everywhere];
         let cache = &self.instance.backend.cache;
         for (key, limit) in keys.iter().zip(limits) {
             let Ok(failures) = cache.count(key, WINDOW).await else { continue };

@@ -9,8 +9,8 @@ use tokio::task::JoinSet;
 use utoipa::ToSchema;
 use validator::{Validate, ValidationError};
 
-use super::Head;
-use super::state::{Member, Patch, change as change_one};
+use super::state::{Member, Patch, change as change_one, given};
+use super::{Head, etag};
 use crate::auth::Caller;
 use crate::error::{Answer, FieldError, Problem};
 use crate::json::{Id, ok};
@@ -36,10 +36,6 @@ pub(crate) struct Batch {
     mailbox_ids: Option<Member>,
     /// True: delete each as DELETE does. Not together with changes.
     delete: Option<bool>,
-}
-
-fn given<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Member>, D::Error> {
-    Member::deserialize(deserializer).map(Some)
 }
 
 fn check_once(ids: &[Id]) -> Result<(), ValidationError> {
@@ -93,7 +89,7 @@ async fn run(account: Account, id: Id, patch: Option<Patch>) -> BatchResult {
     let status = match result {
         Ok(None) => StatusCode::NO_CONTENT,
         Ok(Some(message)) => {
-            answer.etag = Some(format!("\"{}\"", message.state.version));
+            answer.etag = etag(&message).to_str().ok().map(str::to_owned);
             answer.message = Some(Head::new(*message));
             StatusCode::OK
         }

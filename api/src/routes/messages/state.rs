@@ -11,6 +11,7 @@ use validator::{Validate, ValidationError};
 use super::super::PathId;
 use super::{Head, check_keyword, etag};
 use crate::auth::Caller;
+use crate::conditions::is_expected;
 use crate::error::{Answer, FieldError, Problem};
 use crate::json::{Id, no_content, ok};
 use crate::valid::{Body, NoParameters, Parameters};
@@ -35,7 +36,7 @@ impl<'de> Deserialize<'de> for Member {
 }
 
 /// Reads a member that is there, so that `null` is not taken for one that is not.
-fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Member>, D::Error> {
+pub(crate) fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Member>, D::Error> {
     Member::deserialize(deserializer).map(Some)
 }
 
@@ -45,6 +46,17 @@ fn check_member(member: &Member) -> Result<(), ValidationError> {
         Member::Merge(names) if names.len() > NAMES => wrong("it names too many"),
         Member::Merge(names) if names.values().any(|value| *value == Some(false)) => {
             wrong("a value is true, or null to take it away")
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_mailboxes(member: &Member) -> Result<(), ValidationError> {
+    check_member(member)?;
+    let is_id = |text: &String| Id::parse(text).is_some();
+    match member {
+        Member::Merge(names) if !names.keys().all(is_id) => {
+            Err(ValidationError::new("invalid").with_message("a key is not the id of a mailbox".into()))
         }
         _ => Ok(()),
     }
@@ -69,43 +81,21 @@ pub(crate) struct Patch {
     pub keywords: Option<Member>,
     /// Mailboxes: `{id: true}` adds, `{id: null}` takes away. A message keeps at least one.
     #[serde(default, deserialize_with = "given")]
-    #[validate(custom(function = "check_member"))]
+    #[validate(custom(function = "check_mailboxes"))]
     #[schema(value_type = Option<std::collections::HashMap<String, Option<bool>>>)]
     pub mailbox_ids: Option<Member>,
 }
 
-/// What `If-Match` asks for.
-#[derive(Debug, PartialEq, Eq)]
-enum Expected {
-    Anything,
-    /// One of these versions; none of them if there are no versions in it.
-    Versions(Vec<u64>),
-}
-
-fn expected(headers: &HeaderMap) -> Expected {
-    let mut values = headers.get_all(header::IF_MATCH).iter().peekable();
-    if values.peek().is_none() {
-        return Expected::Anything;
-    }
-    let mut versions = Vec::new();
-    for tag in
-        values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).map(str::trim)
-    {
-        if tag == "*" {
-            return Expected::Anything;
-        }
-        // A weak tag never matches (RFC 9110 §13.1.1).
-        let version = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
-        versions.extend(version.and_then(|version| version.parse::<u64>().ok()));
-    }
-    Expected::Versions(versions)
-}
-
-/// The version to insist on; 412 if none of those expected is the message's.
+/// The version to insist on, if `If-Match` is there; 412 if none of its tags is the message's.
 async fn check_expected(account: &Account, id: MessageId, headers: &HeaderMap) -> Answer<Option<u64>> {
-    let Expected::Versions(versions) = expected(headers) else { return Ok(None) };
-    let state = account.states(&[id]).await?.pop().flatten().ok_or_else(Problem::not_found)?;
-    versions.contains(&state.version).then_some(Some(state.version)).ok_or_else(Problem::stale)
+    if !headers.contains_key(header::IF_MATCH) {
+        return Ok(None);
+    }
+    let message = account.message(id).await?.ok_or_else(Problem::not_found)?;
+    match is_expected(headers, &etag(&message)) {
+        true => Ok(Some(message.state.version)),
+        false => Err(Problem::stale()),
+    }
 }
 
 /// Changes one message.
@@ -188,7 +178,7 @@ pub(crate) async fn patch(
     let id = MessageId(id.0);
     let version = check_expected(&caller.account, id, &headers).await?;
     let message = change(&caller.account, id, &patch, version).await?;
-    let tag = etag(message.state.version);
+    let tag = etag(&message);
     let mut response = ok(&Head::new(*message));
     response.headers_mut().insert(header::ETAG, tag);
     Ok(response)
