@@ -22,6 +22,7 @@ use crate::{
     text::{self, Body},
 };
 
+pub use analysis::composed;
 pub(crate) use analysis::fold;
 use analysis::{Kind, Token, analyse};
 pub use language::Language;

@@ -42,12 +42,21 @@ pub fn thread_keys(head: &Head) -> ThreadKeys {
     ThreadKeys { ids, base_subject, is_reply, has_links }
 }
 
-/// The addresses of From, To and Cc: lower-cased, sorted, each once.
+/// The addresses of From, To and Cc: lower-cased and without subaddress, sorted, each once.
 pub fn participants(head: &Head) -> Vec<String> {
     let all = head.from.iter().chain(&head.to).chain(&head.cc);
     let found: BTreeSet<String> =
-        all.map(|a| a.email.trim().to_lowercase()).filter(|email| !email.is_empty()).collect();
+        all.map(|address| person(&address.email)).filter(|email| !email.is_empty()).collect();
     found.into_iter().collect()
+}
+
+/// Whom an address leads to, whatever comes behind a `+`.
+fn person(email: &str) -> String {
+    let email = email.trim().to_lowercase();
+    match email.rsplit_once('@').map(|(local, domain)| (local.split_once('+'), domain)) {
+        Some((Some((local, _)), domain)) if !local.is_empty() => format!("{local}@{domain}"),
+        _ => email,
+    }
 }
 
 /// What mail programs put before the subject of a reply or a forward, folded. RFC 5256 knows the first three.
@@ -214,5 +223,19 @@ mod tests {
             ..Head::default()
         };
         assert_eq!(participants(&head), ["a@x.org", "b@x.org"]);
+    }
+
+    #[test]
+    fn a_subaddress_is_nobody_else() {
+        for (email, expected) in [
+            ("Ada+lists@x.org", "ada@x.org"),
+            ("ada+a+b@x.org", "ada@x.org"),
+            ("+ada@x.org", "+ada@x.org"),
+            ("ada@x+y.org", "ada@x+y.org"),
+            ("ada+", "ada+"),
+            ("", ""),
+        ] {
+            assert_eq!(person(email), expected);
+        }
     }
 }

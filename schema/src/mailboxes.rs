@@ -126,8 +126,9 @@ impl Account {
     ///
     /// # Errors
     /// [`Error::Refused`] if the name is not one, [`Error::Conflict`] if it is taken (upper and lower case are the
-    /// same), [`Error::Limit`] if there are too many.
+    /// same, and so are the ways to compose a character), [`Error::Limit`] if there are too many.
     pub async fn create_mailbox(&self, name: &str) -> Result<Mailbox> {
+        let name = &mail::terms::composed(name);
         check_name(name)?;
         let _turn = self.instance.lock_mailboxes(self.id).await;
         let there = self.all_mailboxes().await?;
@@ -163,6 +164,7 @@ impl Account {
     /// # Errors
     /// As [`Account::create_mailbox`].
     pub async fn rename_mailbox(&self, id: MailboxId, name: &str) -> Result<Option<Mailbox>> {
+        let name = &mail::terms::composed(name);
         check_name(name)?;
         let _turn = self.instance.lock_mailboxes(self.id).await;
         let there = self.all_mailboxes().await?;

@@ -31,6 +31,7 @@ stories! {
     the_feed_replays_to_the_state
     old_changes_are_forgotten
     recipients_are_resolved
+    mailboxes_of_one_name_are_one
     a_quota_is_met
     sessions_begin_and_end
     keys_rotate_and_purge

@@ -3,6 +3,11 @@
 use unicode_normalization::{UnicodeNormalization, char::is_combining_mark};
 use unicode_segmentation::UnicodeSegmentation;
 
+/// The text with its characters composed (Unicode's form C): what looks the same is the same.
+pub fn composed(text: &str) -> String {
+    text.nfc().collect()
+}
+
 /// Characters of a word that count.
 const WORD_LENGTH: usize = 64;
 

@@ -430,6 +430,22 @@ pub async fn recipients_are_resolved(backend: Backend, keys: &Path) {
     assert_eq!(instance.resolve("anyone@two.example").await.unwrap(), Recipient::UnknownDomain);
 }
 
+/// A mailbox's name is taken in whatever case and however its characters are composed.
+pub async fn mailboxes_of_one_name_are_one(backend: Backend, keys: &Path) {
+    let (instance, _) = instance(backend, keys).await;
+    let bob = new_account(&instance, "bob@one.example").await;
+    let made = bob.create_mailbox("Cafe\u{301}").await.unwrap();
+    assert_eq!(made.name, "Caf\u{e9}");
+    for same in ["Caf\u{e9}", "CAFE\u{301}"] {
+        assert!(matches!(bob.create_mailbox(same).await, Err(Error::Conflict { .. })), "{same}");
+    }
+    let other = bob.create_mailbox("Other").await.unwrap().id;
+    assert!(matches!(bob.rename_mailbox(other, "caf\u{e9}").await, Err(Error::Conflict { .. })));
+    // To itself it may be written anew.
+    let renamed = bob.rename_mailbox(made.id, "cafe\u{301}").await.unwrap().unwrap();
+    assert_eq!(renamed.name, "caf\u{e9}");
+}
+
 /// An account that holds as much as it may is over quota until something is deleted.
 pub async fn a_quota_is_met(backend: Backend, keys: &Path) {
     let (instance, _) = instance(backend, keys).await;
