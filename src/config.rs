@@ -163,6 +163,19 @@ impl Config {
                 "`master_key_file` and `master_key_command` exclude each other",
             ));
         }
+        let closes_all = |setting, proxies| {
+            self.text(setting) == Some("required") && self.list(proxies).is_none_or(|list| list.is_empty())
+        };
+        if closes_all("delivery.proxy_protocol", "delivery.proxies") {
+            return Err(ConfigError::Contradiction(
+                "`delivery.proxy_protocol` is \"required\" but `delivery.proxies` names nobody: every connection would be closed",
+            ));
+        }
+        if closes_all("rest.proxy_protocol", "rest.proxies") {
+            return Err(ConfigError::Contradiction(
+                "`rest.proxy_protocol` is \"required\" but `rest.proxies` names nobody: every connection would be closed",
+            ));
+        }
         Ok(())
     }
 

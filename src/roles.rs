@@ -65,11 +65,13 @@ impl Listeners {
         let cannot = |key: &str, error: std::io::Error| {
             Failure::other(format!("`{key}`: {} cannot be listened on: {error}", address(key)))
         };
-        let policy = policy(config, "delivery");
-        let tcp = lmtp::Listener::tcp(address("lmtp"), policy.clone()).await;
+        let asked = policy(config, "delivery.proxy_protocol", "delivery.proxies");
+        let tcp = lmtp::Listener::tcp(address("lmtp"), asked).await;
         let mut lmtp = vec![tcp.map_err(|error| cannot("lmtp", error))?];
         if let Some(path) = config.path("lmtp_socket") {
-            lmtp.push(lmtp::Listener::unix(path, policy).map_err(|error| cannot("lmtp_socket", error))?);
+            // The proxies' addresses are of no matter here: a unix socket's mode says who may connect.
+            let asked = policy(config, "delivery.socket_proxy_protocol", "delivery.proxies");
+            lmtp.push(lmtp::Listener::unix(path, asked).map_err(|error| cannot("lmtp_socket", error))?);
         }
         let api = TcpListener::bind(address("api")).await.map_err(|error| cannot("api", error))?;
         let internal = TcpListener::bind(address("internal")).await;
@@ -201,9 +203,10 @@ fn networks(config: &Config, key: &str) -> Vec<IpNet> {
     config.list(key).unwrap_or_default().iter().filter_map(|text| text.parse().ok()).collect()
 }
 
-fn policy(config: &Config, section: &str) -> Policy {
-    match config.text(&format!("{section}.proxy_protocol")) {
-        Some("required") => Policy::Required { trusted: networks(config, &format!("{section}.proxies")) },
+/// What `setting` asks of who connects; `proxies` is the setting that names the proxies.
+fn policy(config: &Config, setting: &str, proxies: &str) -> Policy {
+    match config.text(setting) {
+        Some("required") => Policy::Required { trusted: networks(config, proxies) },
         _ => Policy::Off,
     }
 }
@@ -247,7 +250,7 @@ fn api_settings(config: &Config) -> ApiSettings {
 
 fn serve_settings(config: &Config) -> ServeSettings {
     ServeSettings {
-        proxy_protocol: policy(config, "rest"),
+        proxy_protocol: policy(config, "rest.proxy_protocol", "rest.proxies"),
         connections: config.size("rest.connections"),
         header_time: config.seconds("rest.header_seconds"),
         header_bytes: config.size("rest.header_bytes"),

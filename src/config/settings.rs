@@ -66,7 +66,7 @@ pub const SETTINGS: &[Setting] = &[
     // What is logged, and how.
     setting("log", Kind::Text, Default::Text("info")),
     setting("log_format", Kind::Word(&["text", "json"]), Default::Text("text")),
-    // Delivery: the LMTP side.
+    // Delivery: the LMTP side. `proxy_protocol` is asked of `lmtp`, `socket_proxy_protocol` of `lmtp_socket`.
     setting("delivery.hostname", Kind::Text, Default::Text("localhost")),
     setting("delivery.message_bytes", Kind::Integer(1024, GIB), Default::Integer(50 * MIB)),
     setting("delivery.recipients", Kind::Integer(1, 100_000), Default::Integer(1000)),
@@ -83,6 +83,7 @@ pub const SETTINGS: &[Setting] = &[
     setting("delivery.bad_commands", Kind::Integer(1, 1_000_000), Default::Integer(100)),
     setting("delivery.proxy_protocol", ON_OFF, Default::Text("off")),
     setting("delivery.proxies", Kind::Networks, Default::None),
+    setting("delivery.socket_proxy_protocol", ON_OFF, Default::Text("off")),
     // The REST API.
     setting("rest.calls", Kind::Integer(1, 100_000), Default::Integer(1024)),
     setting("rest.call_seconds", Kind::Integer(1, 3600), Default::Integer(30)),

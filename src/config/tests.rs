@@ -57,6 +57,18 @@ fn an_error_names_the_key_and_where_it_stands() {
         ("data = ''", &[], &[], &["`data`"]),
         // Together impossible.
         ("[delivery]\nbytes_in_flight = 1024", &[], &[], &["`delivery.bytes_in_flight`"]),
+        (
+            "[delivery]\nproxy_protocol = 'required'",
+            &[],
+            &[],
+            &["`delivery.proxy_protocol`", "`delivery.proxies`"],
+        ),
+        (
+            "[rest]\nproxy_protocol = 'required'\nproxies = []",
+            &[],
+            &[],
+            &["`rest.proxy_protocol`", "`rest.proxies`"],
+        ),
         ("data = ", &[], &[], &["is not TOML"]),
     ];
     for (file, variables, flags, words) in cases {
@@ -64,6 +76,18 @@ fn an_error_names_the_key_and_where_it_stands() {
         for word in *words {
             assert!(message.contains(word), "{file:?}: {message:?} lacks {word:?}");
         }
+    }
+}
+
+#[test]
+fn a_proxy_is_required_of_a_listener_that_knows_whom_to_trust() {
+    for file in [
+        "[delivery]\nproxy_protocol = 'required'\nproxies = ['192.0.2.1/32']\n",
+        "[rest]\nproxy_protocol = 'required'\nproxies = ['2001:db8::/64']\n",
+        // Who may connect to a unix socket its file's mode says.
+        "[delivery]\nsocket_proxy_protocol = 'required'\n",
+    ] {
+        assert!(load(file, &[], &[]).is_ok(), "{file}");
     }
 }
 

@@ -1,6 +1,9 @@
 //! The first start, later starts, and starts that are refused.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -100,7 +103,7 @@ fn a_first_start_killed_at_any_moment_is_finished_by_the_next() {
         let mut signet = Signet::new();
         let mut child = signet.command(&[]).stdout(Stdio::null()).spawn().unwrap();
         let deadline = Instant::now() + Duration::from_secs(30);
-        let is_ready = || std::net::TcpStream::connect(("127.0.0.1", signet.lmtp)).is_ok();
+        let is_ready = || TcpStream::connect(("127.0.0.1", signet.lmtp)).is_ok();
         while entries(signet.home.path()) < made && !is_ready() {
             assert!(Instant::now() < deadline, "the start goes no further");
             std::thread::yield_now();
@@ -154,6 +157,41 @@ fn the_configuration_is_shown_without_its_secrets() {
     for text in [shown, json.to_string()] {
         assert!(!text.contains("hunter2") && !text.contains("c0c0"), "{text}");
     }
+}
+
+#[test]
+fn each_listener_asks_for_a_proxy_header_by_a_setting_of_its_own() {
+    let mut signet = Signet::new();
+    let socket = signet.home.path().join("lmtp.sock");
+    let setting = |name: &str, value: &str| (format!("SIGNET_{name}"), value.to_owned());
+    signet.variables = vec![
+        setting("LMTP_SOCKET", socket.to_str().unwrap()),
+        setting("DELIVERY_PROXY_PROTOCOL", "required"),
+    ];
+    refused(&signet, 78, &["`delivery.proxy_protocol`", "`delivery.proxies`"]);
+
+    // What it says first to one who sends this first; nothing if it closes.
+    fn greeting(mut stream: impl Read + Write, header: &str) -> String {
+        stream.write_all(header.as_bytes()).unwrap();
+        let mut greeting = vec![0; 4];
+        let octets = stream.read(&mut greeting).unwrap_or_default();
+        String::from_utf8_lossy(&greeting[..octets]).into_owned()
+    }
+    let header = "PROXY TCP4 192.0.2.7 192.0.2.9 1234 24\r\n";
+    let over_tcp = |port: u16, first: &str| greeting(TcpStream::connect(("127.0.0.1", port)).unwrap(), first);
+    let over_socket = |first: &str| greeting(UnixStream::connect(&socket).unwrap(), first);
+
+    signet.variables.push(setting("DELIVERY_PROXIES", "127.0.0.0/8"));
+    signet.start();
+    assert_eq!((&*over_tcp(signet.lmtp, "QUIT\r\n"), &*over_tcp(signet.lmtp, header)), ("", "220 "));
+    assert_eq!((&*over_socket(""), &*over_socket(header)), ("220 ", "220 "));
+    signet.terminate();
+
+    signet.variables.truncate(1);
+    signet.variables.push(setting("DELIVERY_SOCKET_PROXY_PROTOCOL", "required"));
+    signet.start();
+    assert_eq!(over_tcp(signet.lmtp, ""), "220 ");
+    assert_eq!((&*over_socket("QUIT\r\n"), &*over_socket(header)), ("", "220 "));
 }
 
 #[test]
