@@ -3,7 +3,7 @@
 
 use tracing::level_filters::LevelFilter;
 use tracing::{Level, Metadata};
-use tracing_subscriber::filter::{EnvFilter, FilterExt as _, FilterFn, filter_fn};
+use tracing_subscriber::filter::{EnvFilter, FilterExt as _, FilterFn, ParseError, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::{Layer as _, Registry};
@@ -21,6 +21,14 @@ fn cap() -> FilterFn<impl Fn(&Metadata<'_>) -> bool + Clone> {
     filter_fn(|metadata| is_ours(metadata.target()) || *metadata.level() <= Level::WARN)
 }
 
+/// The tracing filter that a text is.
+///
+/// # Errors
+/// If it is none.
+pub fn parse(filter: &str) -> Result<EnvFilter, ParseError> {
+    EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).parse(filter)
+}
+
 /// A subscriber that writes to `writer` what `filter` (a tracing filter) lets through.
 ///
 /// # Errors
@@ -29,15 +37,11 @@ pub fn subscriber<W>(
     filter: &str,
     json: bool,
     writer: W,
-) -> Result<Box<dyn tracing::Subscriber + Send + Sync>, String>
+) -> Result<Box<dyn tracing::Subscriber + Send + Sync>, ParseError>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let wanted = EnvFilter::builder()
-        .with_default_directive(LevelFilter::INFO.into())
-        .parse(filter)
-        .map_err(|error| error.to_string())?;
-    let filter = wanted.and(cap());
+    let filter = parse(filter)?.and(cap());
     let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(false);
     Ok(if json {
         Box::new(Registry::default().with(lines.json().with_filter(filter)))
@@ -128,6 +132,8 @@ mod tests {
 
     #[test]
     fn what_is_no_filter_is_an_error() {
-        assert!(subscriber("signet=loud=er", false, io::sink).is_err());
+        for text in ["signet=loud=er", "info,,=x", "lmtp=loud"] {
+            assert!(parse(text).is_err(), "{text}");
+        }
     }
 }

@@ -4,6 +4,8 @@ use std::net::{SocketAddr, ToSocketAddrs};
 
 use toml::Value;
 
+use crate::logging;
+
 /// What a setting's value is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -13,6 +15,8 @@ pub enum Kind {
     Text,
     /// `host:port`.
     Address,
+    /// A tracing filter.
+    Filter,
     /// One of these words.
     Word(&'static [&'static str]),
     /// A list of networks (`192.0.2.0/24`).
@@ -64,7 +68,7 @@ pub const SETTINGS: &[Setting] = &[
     setting("master_key_file", Kind::Text, Default::None),
     setting("master_key_command", Kind::HiddenList, Default::None),
     // What is logged, and how.
-    setting("log", Kind::Text, Default::Text("info")),
+    setting("log", Kind::Filter, Default::Text("info")),
     setting("log_format", Kind::Word(&["text", "json"]), Default::Text("text")),
     // Delivery: the LMTP side. `proxy_protocol` is asked of `lmtp`, `socket_proxy_protocol` of `lmtp_socket`.
     setting("delivery.hostname", Kind::Text, Default::Text("localhost")),
@@ -157,7 +161,7 @@ impl Setting {
             Kind::Integer(..) => Value::Integer(text.trim().parse().map_err(|_| self.wanted())?),
             Kind::Networks => list(text.split(',').map(str::trim).filter(|part| !part.is_empty()).collect()),
             Kind::HiddenList => list(text.split_whitespace().collect()),
-            Kind::Text | Kind::Address | Kind::Word(_) => Value::String(text.to_owned()),
+            Kind::Text | Kind::Address | Kind::Filter | Kind::Word(_) => Value::String(text.to_owned()),
         };
         self.check(&value)
     }
@@ -171,6 +175,7 @@ impl Setting {
             (Kind::Integer(least, greatest), Value::Integer(number)) => (least..=greatest).contains(number),
             (Kind::Text, Value::String(text)) => !text.is_empty(),
             (Kind::Address, Value::String(text)) => resolve(text).is_some(),
+            (Kind::Filter, Value::String(text)) => !text.is_empty() && logging::parse(text).is_ok(),
             (Kind::Word(words), Value::String(text)) => words.contains(&text.as_str()),
             (Kind::Networks, Value::Array(list)) => list.iter().all(is_network),
             (Kind::HiddenList, Value::Array(list)) => !list.is_empty() && list.iter().all(Value::is_str),
@@ -185,6 +190,7 @@ impl Setting {
             Kind::Integer(least, greatest) => format!("a whole number from {least} to {greatest}"),
             Kind::Text => "a text that is not empty".to_owned(),
             Kind::Address => "an address of the form host:port".to_owned(),
+            Kind::Filter => "a tracing filter such as info or warn,lmtp=debug".to_owned(),
             Kind::Word(words) => format!("one of {}", words.join(", ")),
             Kind::Networks => "a list of networks such as 192.0.2.0/24".to_owned(),
             Kind::HiddenList => "a list of a program and its arguments".to_owned(),

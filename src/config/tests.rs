@@ -55,6 +55,9 @@ fn an_error_names_the_key_and_where_it_stands() {
         ("", &[("SIGNET_WORKERS_NICE", "20")], &[], &["SIGNET_WORKERS_NICE", "from 0 to 19"]),
         ("", &[], &[("api", "8420")], &["--api", "`api`"]),
         ("data = ''", &[], &[], &["`data`"]),
+        ("log = 'info,,=x'", &[], &[], &["signet.toml", "`log`", "tracing filter"]),
+        ("", &[("SIGNET_LOG", "lmtp=loud")], &[], &["SIGNET_LOG", "`log`"]),
+        ("", &[], &[("log", "")], &["--log", "`log`"]),
         // Together impossible.
         ("[delivery]\nbytes_in_flight = 1024", &[], &[], &["`delivery.bytes_in_flight`"]),
         (

@@ -142,6 +142,18 @@ fn an_unknown_key_or_a_value_out_of_range_is_named() {
 }
 
 #[test]
+fn a_log_filter_that_is_none_is_refused_by_every_command() {
+    let signet = Signet::new();
+    for command in [&["config", "show"][..], &["account", "list"], &[]] {
+        let output = signet.output_of(&[command, &["--log", "info,,=x"]].concat(), "");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(78), "{command:?}: {said}");
+        assert!(said.contains("--log") && said.contains("`log`"), "{command:?}: {said}");
+    }
+    assert!(!signet.data.exists());
+}
+
+#[test]
 fn the_configuration_is_shown_without_its_secrets() {
     let mut signet = Signet::new();
     let file = signet.home.path().join("signet.toml");
