@@ -34,11 +34,11 @@ pub struct DataDirectory {
 }
 
 impl DataDirectory {
-    /// Takes the directory. One that is absent or empty becomes a new one (mode 0700) with an id of its own; a first
-    /// start that was cut short goes on where it was.
+    /// Takes the directory, which is closed to others (mode 0700) from then on. One that is absent or empty becomes a new
+    /// one with an id of its own; a first start that was cut short goes on where it was.
     ///
     /// # Errors
-    /// If another process has it, if it holds something else, or if it is open to others.
+    /// If another process has it, if it holds something else, or if it cannot be closed to others.
     pub fn take(path: &Path) -> Result<Self, Failure> {
         let shown = path.display();
         let cannot = |error: &dyn std::fmt::Display| {
@@ -58,8 +58,6 @@ impl DataDirectory {
             (Some(instance), _) => (instance, false),
             (None, Some(instance)) => (instance, true),
             (None, None) if is_empty(path).map_err(|error| cannot(&error))? => {
-                std::fs::set_permissions(path, PermissionsExt::from_mode(0o700))
-                    .map_err(|error| cannot(&error))?;
                 let instance = uuid();
                 write_whole(path, UNFINISHED, &hex(&instance)).map_err(|error| cannot(&error))?;
                 (instance, true)
@@ -70,6 +68,7 @@ impl DataDirectory {
                 return Err(cannot(&why));
             }
         };
+        close_to_others(path).map_err(|error| cannot(&error))?;
         Ok(Self { path: path.to_owned(), instance, is_new, _lock: lock })
     }
 
@@ -191,6 +190,19 @@ fn read_id(path: &Path, name: &str) -> Result<Option<[u8; 16]>, Failure> {
     }
 }
 
+/// Takes from others what the mode of the directory grants them.
+fn close_to_others(path: &Path) -> io::Result<()> {
+    let mode = std::fs::metadata(path)?.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        std::fs::set_permissions(path, PermissionsExt::from_mode(0o700))?;
+        tracing::warn!(
+            was = format!("{mode:04o}"),
+            "the data directory was open to others: its mode is 0700 now"
+        );
+    }
+    Ok(())
+}
+
 /// Whether there is nothing in it but what taking it makes.
 fn is_empty(path: &Path) -> io::Result<bool> {
     for entry in std::fs::read_dir(path)? {
@@ -239,6 +251,25 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("notes.txt"), "mine").unwrap();
         assert!(DataDirectory::take(directory.path()).is_err());
+    }
+
+    #[test]
+    fn a_directory_open_to_others_is_closed_if_it_is_taken() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path();
+        let mode = || std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let open = |mode| std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+        for wide in [0o755, 0o770, 0o701] {
+            open(wide);
+            drop(DataDirectory::take(path).unwrap());
+            assert_eq!(mode(), 0o700, "{wide:o}");
+        }
+        // What is not ours is left as it is.
+        std::fs::remove_file(path.join(UNFINISHED)).unwrap();
+        std::fs::write(path.join("notes.txt"), "mine").unwrap();
+        open(0o755);
+        assert!(DataDirectory::take(path).is_err());
+        assert_eq!(mode(), 0o755);
     }
 
     #[test]

@@ -57,6 +57,21 @@ fn a_later_start_makes_nothing_new() {
 }
 
 #[test]
+fn a_data_directory_open_to_others_is_closed_with_one_line_of_log() {
+    let mut signet = Signet::started();
+    signet.terminate();
+    std::fs::set_permissions(&signet.data, PermissionsExt::from_mode(0o755)).unwrap();
+    signet.start();
+    assert_eq!(signet.data.metadata().unwrap().permissions().mode() & 0o777, 0o700);
+    signet.terminate();
+    signet.start();
+    let lines: Vec<String> =
+        signet.log().lines().filter(|line| line.contains("open to others")).map(str::to_owned).collect();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(lines[0].contains("0755"), "{lines:?}");
+}
+
+#[test]
 fn a_second_process_on_the_same_directory_is_refused() {
     let signet = Signet::started();
     refused(&signet, 1, &["in use by another Signet process"]);
