@@ -192,6 +192,9 @@ pub enum AccountCommand {
     Purge {
         /// By address or id
         account: String,
+        /// Do not ask first; without a terminal nothing is asked
+        #[arg(long)]
+        yes: bool,
     },
     /// Set the password; all sessions end
     Password {

@@ -46,7 +46,10 @@ pub(super) async fn run(client: &mut Client, command: &AccountCommand, json: boo
         }
         AccountCommand::Lock { account } => set_locked(client, account, true, json).await?,
         AccountCommand::Unlock { account } => set_locked(client, account, false, json).await?,
-        AccountCommand::Purge { account } => {
+        AccountCommand::Purge { account, yes } => {
+            if !yes && std::io::stdin().is_terminal() {
+                confirm_purge(account)?;
+            }
             let done = client.json(Method::DELETE, &path(account), None).await?;
             let text = format!(
                 "purged {}: its key, and every key epoch before {}, is destroyed; what remains of it is noise and is being removed.\n\
@@ -86,6 +89,17 @@ async fn set_locked(client: &mut Client, account: &str, locked: bool, json: bool
     let changed = client.json(Method::PATCH, &path(account), Some(json!({ "locked": locked }))).await?;
     print(json, &changed, if locked { "locked: nobody signs in, mail is kept" } else { "unlocked" });
     Ok(())
+}
+
+/// Asks on the terminal whether an account is to be lost.
+fn confirm_purge(account: &str) -> Result<(), Failure> {
+    eprint!(
+        "Purge {account}? Its key is destroyed: its mail, mailboxes and addresses are lost for good, in every backup of \
+         the data too. Type yes to go on: "
+    );
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer)?;
+    if answer.trim() == "yes" { Ok(()) } else { Err(Failure::other("nothing was purged")) }
 }
 
 /// A password that was given, or a random one to be shown once.

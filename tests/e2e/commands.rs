@@ -1,6 +1,7 @@
 //! What an operator does on the command line.
 
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
+use std::process::{Command, Stdio};
 
 use crate::support::{Lmtp, PASSWORD, Signet, message, wait_for};
 
@@ -43,6 +44,53 @@ fn a_random_password_is_printed_once_and_a_locked_account_signs_in_no_more() {
     let changed = signet.json(&["account", "password", "anna@localhost"]);
     assert_ne!(changed["password"], made["password"]);
     signet.client("anna@localhost", changed["password"].as_str().unwrap());
+}
+
+/// Runs a command with a terminal as its standard input and output, and types an answer; whether it succeeded, and what
+/// the terminal showed.
+fn on_a_terminal(signet: &Signet, arguments: &str, answer: &str) -> (bool, String) {
+    let plain = signet.command(&[]);
+    let line = format!("{} {arguments}", plain.get_program().to_str().unwrap());
+    let mut command = Command::new("script");
+    command.args(["--quiet", "--return", "--command", &line, "/dev/null"]).env("SHELL", "/bin/sh");
+    for (name, value) in plain.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(answer.as_bytes()).unwrap();
+    let mut shown = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut shown).unwrap();
+    drop(stdin);
+    (child.wait().unwrap().success(), shown)
+}
+
+#[test]
+fn a_purge_asks_on_a_terminal_unless_it_is_told_not_to() {
+    let signet = Signet::started();
+    for name in ["anna", "boris", "chloe"] {
+        signet.create_account(&format!("{name}@localhost"));
+    }
+    for answer in ["no\n", "\n", "y\n"] {
+        let (purged, shown) = on_a_terminal(&signet, "account purge anna@localhost", answer);
+        assert!(
+            !purged && shown.contains("lost for good") && shown.contains("nothing was purged"),
+            "{shown}"
+        );
+    }
+    signet.run(&["account", "show", "anna@localhost"]);
+    let (purged, shown) = on_a_terminal(&signet, "account purge anna@localhost", "yes\n");
+    assert!(purged && shown.contains("anna@localhost") && shown.contains("lost for good"), "{shown}");
+    let (purged, shown) = on_a_terminal(&signet, "account purge --yes boris@localhost", "");
+    assert!(purged && !shown.contains("lost for good"), "{shown}");
+    // A script has no terminal, and nothing to say.
+    signet.run(&["account", "purge", "chloe@localhost"]);
+    let left = signet.run(&["account", "list"]);
+    assert!(!["anna", "boris", "chloe"].iter().any(|name| left.contains(name)), "{left}");
+    assert!(!signet.log().contains("@localhost"), "the log names nobody");
 }
 
 #[test]
