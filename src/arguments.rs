@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
@@ -188,6 +189,14 @@ pub enum AccountCommand {
         /// By address or id
         account: String,
     },
+    /// Set how many octets an account may hold; mail that is there stays
+    Quota {
+        /// By address or id
+        account: String,
+        /// A number of octets, or none for no limit
+        #[arg(value_name = "OCTETS|none")]
+        quota: Quota,
+    },
     /// Forget an account for good: its key is destroyed
     Purge {
         /// By address or id
@@ -204,6 +213,22 @@ pub enum AccountCommand {
         #[arg(long)]
         password_stdin: bool,
     },
+}
+
+/// How many octets an account may hold; `None` = no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quota(pub Option<u64>);
+
+impl FromStr for Quota {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.parse() {
+            Ok(octets) if octets > 0 => Ok(Self(Some(octets))),
+            _ if text == "none" => Ok(Self(None)),
+            _ => Err("it is a whole number of octets of at least 1, or none"),
+        }
+    }
 }
 
 /// `signet address …`
@@ -273,5 +298,14 @@ mod tests {
     fn the_command_line_is_sound() {
         use clap::CommandFactory as _;
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_quota_is_a_number_or_none() {
+        assert_eq!("1048576".parse(), Ok(Quota(Some(1 << 20))));
+        assert_eq!("none".parse(), Ok(Quota(None)));
+        for text in ["", "0", "-1", "1.5", "10M", "None", "18446744073709551616"] {
+            assert!(text.parse::<Quota>().is_err(), "{text:?}");
+        }
     }
 }

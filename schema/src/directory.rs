@@ -146,7 +146,11 @@ impl Instance {
         }
     }
 
-    async fn change_account(&self, id: AccountId, change: impl Fn(&mut AccountRow)) -> Result<bool> {
+    pub(crate) async fn change_account(
+        &self,
+        id: AccountId,
+        change: impl Fn(&mut AccountRow),
+    ) -> Result<bool> {
         let Some(keys) = self.keyring.account(id).await? else { return Ok(false) };
         let key = account_row(id);
         loop {
@@ -155,7 +159,6 @@ impl Instance {
             change(&mut row);
             let new = value::seal(&keys, &key, &row);
             if self.backend.store.replace(key.clone(), Some(sealed), Some(new), vec![]).await? {
-                self.quotas.invalidate(&id);
                 return Ok(true);
             }
         }
@@ -190,11 +193,6 @@ impl Instance {
             self.end_sessions(id).await?;
         }
         Ok(changed)
-    }
-
-    /// Sets how many octets the account may hold. False if there is no such account.
-    pub async fn set_quota(&self, id: AccountId, quota: Option<u64>) -> Result<bool> {
-        self.change_account(id, |row| row.quota = quota).await
     }
 
     /// Forgets an account: its key is destroyed before this returns, a job takes away what is left, and finishes what a

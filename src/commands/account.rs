@@ -1,4 +1,4 @@
-//! `signet account create|list|show|lock|unlock|purge|password`
+//! `signet account create|list|show|lock|unlock|quota|purge|password`
 
 use std::io::{BufRead as _, IsTerminal as _};
 
@@ -32,20 +32,25 @@ pub(super) async fn run(client: &mut Client, command: &AccountCommand, json: boo
         }
         AccountCommand::Show { account } => {
             let shown = client.json(Method::GET, &path(account), None).await?;
-            let quota =
-                shown["quota"].as_u64().map_or("no limit".to_owned(), |quota| format!("{quota} octets"));
             let text = format!(
-                "account   {}\naddresses {}\nlocked    {}\nused      {} octets\nquota     {quota}\ncreated   {}",
+                "account   {}\naddresses {}\nlocked    {}\nused      {} octets\nquota     {}\ncreated   {}",
                 text(&shown, "accountId"),
                 addresses(&shown),
                 if shown["locked"] == true { "yes" } else { "no" },
                 shown["used"],
+                quota_of(&shown),
                 text(&shown, "createdAt"),
             );
             print(json, &shown, &text);
         }
         AccountCommand::Lock { account } => set_locked(client, account, true, json).await?,
         AccountCommand::Unlock { account } => set_locked(client, account, false, json).await?,
+        AccountCommand::Quota { account, quota } => {
+            let body = json!({ "quota": quota.0 });
+            let changed = client.json(Method::PATCH, &path(account), Some(body)).await?;
+            let text = format!("quota {}, used {} octets", quota_of(&changed), changed["used"]);
+            print(json, &changed, &text);
+        }
         AccountCommand::Purge { account, yes } => {
             if !yes && std::io::stdin().is_terminal() {
                 confirm_purge(account)?;
@@ -78,6 +83,10 @@ fn path(account: &str) -> String {
 fn addresses(account: &Value) -> String {
     let addresses = account["addresses"].as_array().map(Vec::as_slice).unwrap_or_default();
     addresses.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" ")
+}
+
+fn quota_of(account: &Value) -> String {
+    account["quota"].as_u64().map_or("no limit".to_owned(), |quota| format!("{quota} octets"))
 }
 
 fn line(account: &Value) -> String {

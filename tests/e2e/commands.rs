@@ -46,6 +46,31 @@ fn a_random_password_is_printed_once_and_a_locked_account_signs_in_no_more() {
     signet.client("anna@localhost", changed["password"].as_str().unwrap());
 }
 
+#[test]
+fn a_quota_is_set_and_lifted_and_holds_at_once() {
+    let signet = Signet::started();
+    signet.create_account("anna@localhost");
+    let mut session = Lmtp::connect(signet.lmtp).unwrap();
+    let mut deliver = |subject: &str| {
+        let code = session.deliver("anna@localhost", &message(subject, "text")).unwrap();
+        session.command("RSET").unwrap();
+        code
+    };
+    assert_eq!(deliver("first"), 250);
+    let set = signet.json(&["account", "quota", "anna@localhost", "100"]);
+    assert_eq!(set["quota"], 100);
+    assert!(set["used"].as_u64().unwrap() > 100, "{set}");
+    assert_eq!(deliver("second"), 452);
+    assert!(signet.run(&["account", "quota", "anna@localhost", "1000000"]).contains("quota 1000000 octets"));
+    assert_eq!(deliver("third"), 250);
+    signet.run(&["account", "quota", "anna@localhost", "1"]);
+    assert_eq!(deliver("fourth"), 452);
+    assert!(signet.run(&["account", "quota", "anna@localhost", "none"]).contains("no limit"));
+    assert_eq!(deliver("fifth"), 250);
+    assert_eq!(signet.output_of(&["account", "quota", "anna@localhost", "0"], "").status.code(), Some(2));
+    assert_eq!(signet.output_of(&["account", "quota", "eve@localhost", "none"], "").status.code(), Some(1));
+}
+
 /// Runs a command with a terminal as its standard input and output, and types an answer; whether it succeeded, and what
 /// the terminal showed.
 fn on_a_terminal(signet: &Signet, arguments: &str, answer: &str) -> (bool, String) {

@@ -33,6 +33,7 @@ pub(super) struct AccountPatch {
     #[validate(length(min = 8, max = 1024))]
     password: Option<String>,
     #[serde(default, deserialize_with = "given")]
+    #[validate(range(min = 1))]
     quota: Option<Option<u64>>,
 }
 
@@ -121,4 +122,22 @@ pub(super) async fn purge(
     let id = internal.account_id(&account).await?;
     let purged = internal.instance.purge_account(id).await?.ok_or_else(no_account)?;
     Ok(ok(&json!({ "accountId": Id(id.0), "epoch": purged.epoch })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quota_is_changed_to_a_number_or_lifted_or_left() {
+        let patch = |text: &str| serde_json::from_str::<AccountPatch>(text).unwrap();
+        for (text, quota) in
+            [("{}", None), (r#"{"quota": null}"#, Some(None)), (r#"{"quota": 1}"#, Some(Some(1)))]
+        {
+            let patch = patch(text);
+            assert_eq!(patch.quota, quota, "{text}");
+            assert!(patch.validate().is_ok(), "{text}");
+        }
+        assert!(patch(r#"{"quota": 0}"#).validate().is_err());
+    }
 }

@@ -33,6 +33,7 @@ stories! {
     recipients_are_resolved
     mailboxes_of_one_name_are_one
     a_quota_is_met
+    a_quota_is_changed
     sessions_begin_and_end
     keys_rotate_and_purge
     the_index_tells_how_far_it_has_read
@@ -41,6 +42,7 @@ stories! {
 stories! {
     races:
     threads_survive_a_race
+    a_quota_that_is_set_is_not_undone_by_a_look
     what_is_left_of_a_thread_is_listed
     a_thread_listed_at_a_wrong_time_is_shown_at_the_right_one
     a_thread_is_moved_while_its_messages_change

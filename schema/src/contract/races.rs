@@ -5,8 +5,8 @@ use std::path::Path;
 
 use super::stories::{ids, instance, keep, keep_with, message, new_account, threads};
 use crate::{
-    Account, Arrival, Backend, Deleted, Durability, Job, List, ListFilter, ListPosition, MessageId, RowKey,
-    StatePatch, Table, Write,
+    Account, Arrival, Backend, Deleted, Durability, Job, List, ListFilter, ListPosition, MessageId,
+    Recipient, RowKey, StatePatch, Table, Write,
 };
 
 const DELAY: std::time::Duration = std::time::Duration::from_secs(60);
@@ -47,6 +47,28 @@ pub async fn threads_survive_a_race(backend: Backend, keys: &Path) {
     assert_eq!(page.items.iter().map(|thread| thread.messages.len()).collect::<Vec<_>>(), [40]);
     let page = bob.discussions(&ListFilter::default(), None, 10).await.unwrap();
     assert_eq!(page.items.len(), 1);
+}
+
+/// Whoever looks while a quota is set, the one that was set last is in force.
+pub async fn a_quota_that_is_set_is_not_undone_by_a_look(backend: Backend, keys: &Path) {
+    let (instance, _) = instance(backend, keys).await;
+    let bob = new_account(&instance, "bob@one.example").await;
+    keep(&bob, &message("1@x", &[], "Hello")).await;
+    for round in 0..300 {
+        // The notes are empty now, so that each look goes to the row.
+        instance.set_quota(bob.id(), Some(1)).await.unwrap();
+        let mut tasks = Vec::new();
+        for _ in 0..4 {
+            let instance = instance.clone();
+            tasks.push(tokio::spawn(async move { instance.resolve("bob@one.example").await.map(|_| ()) }));
+        }
+        instance.set_quota(bob.id(), None).await.unwrap();
+        for task in tasks {
+            task.await.unwrap().unwrap();
+        }
+        let found = instance.resolve("bob@one.example").await.unwrap();
+        assert_eq!(found, Recipient::Account(bob.id()), "round {round}");
+    }
 }
 
 /// Whatever is deleted at once, what is left of a thread and of a discussion is listed.

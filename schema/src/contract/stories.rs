@@ -469,6 +469,41 @@ pub async fn a_quota_is_met(backend: Backend, keys: &Path) {
     assert_eq!(instance.resolve("bob@one.example").await.unwrap(), Recipient::Account(id));
 }
 
+/// A quota that is set is in force at once: below what the account holds nothing comes in, above it mail does again.
+pub async fn a_quota_is_changed(backend: Backend, keys: &Path) {
+    let (instance, _) = instance(backend, keys).await;
+    let bob = new_account(&instance, "bob@one.example").await;
+    let size =
+        bob.message(keep(&bob, &message("1@x", &[], "Hello")).await.id).await.unwrap().unwrap().row.size;
+    let second = message("2@x", &[], "Hello").replace('\n', "\r\n");
+    let incoming = Incoming::prepare(second.as_bytes(), &mail::Limits::default());
+    let (full, takes) = (Recipient::OverQuota, Recipient::Account(bob.id()));
+    for (quota, found) in [
+        (None, takes),
+        (Some(size + 1), takes),
+        (Some(size), full),
+        (Some(size - 1), full),
+        (Some(1), full),
+        (Some(2 * size - 1), takes),
+    ] {
+        assert!(instance.set_quota(bob.id(), quota).await.unwrap());
+        assert_eq!(instance.account_info(bob.id()).await.unwrap().unwrap().quota, quota);
+        assert_eq!(instance.resolve("bob@one.example").await.unwrap(), found, "{quota:?}");
+        if quota.is_some() {
+            let refused = bob.keep(&incoming, Arrival::default()).await;
+            assert!(matches!(refused, Err(Error::Limit { .. })), "{quota:?}: {refused:?}");
+        }
+    }
+    assert_eq!(ids(&bob, List::Account).await.len(), 1, "what was there is kept");
+    instance.set_quota(bob.id(), Some(2 * size)).await.unwrap();
+    assert!(bob.keep(&incoming, Arrival::default()).await.unwrap().is_new);
+    assert_eq!(instance.resolve("bob@one.example").await.unwrap(), full);
+    instance.set_quota(bob.id(), None).await.unwrap();
+    assert_eq!(instance.resolve("bob@one.example").await.unwrap(), takes);
+    instance.purge_account(bob.id()).await.unwrap();
+    assert!(!instance.set_quota(bob.id(), None).await.unwrap());
+}
+
 /// A sign-in works with the right password only, until it is ended, expired, or the account is locked.
 pub async fn sessions_begin_and_end(backend: Backend, keys: &Path) {
     let (instance, clock) = instance(backend, keys).await;
