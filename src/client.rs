@@ -5,7 +5,7 @@ use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
 use crate::config::Config;
@@ -26,6 +26,27 @@ pub struct Refusal {
     pub status: StatusCode,
     /// Why, as far as the answer says.
     pub why: String,
+    /// The answer, if it is problem+json; else null.
+    problem: Value,
+}
+
+impl Refusal {
+    fn new(status: StatusCode, body: &[u8]) -> Self {
+        let problem = serde_json::from_slice(body).unwrap_or_default();
+        Self { status, why: why(&problem, status), problem }
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        let problem = &refusal.problem;
+        let code = problem["type"].as_str().and_then(|kind| kind.split_once("#problem-"));
+        Self::other(refusal.why)
+            .with("status", json!(refusal.status.as_u16()))
+            .with("code", json!(code.map(|(_, code)| code)))
+            .with("errors", problem["errors"].clone())
+            .with("requestId", problem["requestId"].clone())
+    }
 }
 
 impl Client {
@@ -89,7 +110,7 @@ impl Client {
         let response = sender.send_request(request).await.map_err(broken)?;
         let status = response.status();
         let body = response.into_body().collect().await.map_err(broken)?.to_bytes();
-        if status.is_success() { Ok(Ok(body)) } else { Ok(Err(Refusal { status, why: why(&body, status) })) }
+        Ok(if status.is_success() { Ok(body) } else { Err(Refusal::new(status, &body)) })
     }
 
     /// A call with a JSON body, if one is given; the JSON of its answer.
@@ -98,8 +119,7 @@ impl Client {
     /// If nobody answers, or the answer is not a success.
     pub async fn json(&mut self, method: Method, path: &str, body: Option<Value>) -> Result<Value, Failure> {
         let body = body.map(|body| Bytes::from(body.to_string())).unwrap_or_default();
-        let answer = self.call(method, path, "application/json", body).await?;
-        let answer = answer.map_err(|refusal| Failure::other(refusal.why))?;
+        let answer = self.call(method, path, "application/json", body).await??;
         if answer.is_empty() {
             return Ok(Value::Null);
         }
@@ -108,8 +128,7 @@ impl Client {
 }
 
 /// What problem+json says, field by field if it names any.
-fn why(body: &[u8], status: StatusCode) -> String {
-    let problem: Value = serde_json::from_slice(body).unwrap_or_default();
+fn why(problem: &Value, status: StatusCode) -> String {
     let fields: Vec<String> = problem["errors"]
         .as_array()
         .into_iter()
@@ -142,9 +161,11 @@ mod tests {
 
     #[test]
     fn a_refusal_says_what_the_fields_say() {
+        let why = |status, body: &[u8]| Refusal::new(status, body).why;
         let body = br#"{"detail": "some fields are wrong", "errors": [{"field": "name", "message": "it is no domain"}]}"#;
-        assert_eq!(why(body, StatusCode::UNPROCESSABLE_ENTITY), "name: it is no domain");
-        assert_eq!(why(br#"{"detail": "taken"}"#, StatusCode::CONFLICT), "taken");
-        assert_eq!(why(b"", StatusCode::BAD_GATEWAY), "the answer was 502 Bad Gateway");
+        assert_eq!(why(StatusCode::UNPROCESSABLE_ENTITY, body), "name: it is no domain");
+        assert_eq!(why(StatusCode::CONFLICT, br#"{"detail": "taken"}"#), "taken");
+        assert_eq!(why(StatusCode::BAD_GATEWAY, b""), "the answer was 502 Bad Gateway");
+        assert_eq!(why(StatusCode::BAD_GATEWAY, b"<p>no"), "the answer was 502 Bad Gateway");
     }
 }

@@ -2,11 +2,15 @@
 
 use std::process::ExitCode;
 
+use serde_json::{Map, Value, json};
+
 /// An end that is not a success: what is said, and the exit code (sysexits.h).
 #[derive(Debug)]
 pub struct Failure {
     code: u8,
     message: String,
+    /// What a program can make more of than of the message.
+    details: Map<String, Value>,
 }
 
 /// The configuration, the data or the key is not what it has to be: starting again would not help.
@@ -15,12 +19,29 @@ const CONFIG: u8 = 78;
 impl Failure {
     /// The configuration, the data directory or the key is wrong: exit 78.
     pub fn config(message: impl ToString) -> Self {
-        Self { code: CONFIG, message: message.to_string() }
+        Self::new(CONFIG, message)
     }
 
     /// Anything else: exit 1.
     pub fn other(message: impl ToString) -> Self {
-        Self { code: 1, message: message.to_string() }
+        Self::new(1, message)
+    }
+
+    /// The command line is none: exit 2.
+    pub fn usage(message: impl ToString) -> Self {
+        Self::new(2, message)
+    }
+
+    fn new(code: u8, message: impl ToString) -> Self {
+        Self { code, message: message.to_string(), details: Map::new() }
+    }
+
+    /// The same with a detail that stands beside the message where JSON is asked for; null is none.
+    pub fn with(mut self, name: &str, detail: Value) -> Self {
+        if !detail.is_null() {
+            self.details.insert(name.to_owned(), detail);
+        }
+        self
     }
 
     /// What went wrong and, as far as they say more, its causes.
@@ -37,10 +58,21 @@ impl Failure {
         Self::other(message)
     }
 
-    /// Says it on standard error and gives the exit code.
-    pub fn report(&self) -> ExitCode {
-        eprintln!("signet: {}", self.message);
+    /// Says it on standard error, as one JSON object if `json` is set, and gives the exit code.
+    pub fn report(&self, json: bool) -> ExitCode {
+        if json {
+            eprintln!("{}", self.to_json());
+        } else {
+            eprintln!("signet: {}", self.message);
+        }
         ExitCode::from(self.code)
+    }
+
+    /// `{"error": {"message": …}}` with the details.
+    fn to_json(&self) -> Value {
+        let mut error = self.details.clone();
+        error.insert("message".to_owned(), json!(self.message));
+        json!({ "error": error })
     }
 }
 
@@ -59,5 +91,18 @@ impl From<crate::config::ConfigError> for Failure {
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
         Self::other(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_json_a_failure_is_one_object_with_its_details() {
+        let plain = Failure::other("it is \"gone\"\n");
+        assert_eq!(plain.to_json().to_string(), r#"{"error":{"message":"it is \"gone\"\n"}}"#);
+        let detailed = Failure::config("no").with("status", json!(404)).with("code", Value::Null);
+        assert_eq!(detailed.to_json(), json!({ "error": { "message": "no", "status": 404 } }));
     }
 }

@@ -30,7 +30,13 @@ use crate::failure::Failure;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) if error.use_stderr() && std::env::args_os().any(|argument| argument == "--json") => {
+            return Failure::usage(error.render().to_string().trim_end()).report(true);
+        }
+        Err(error) => error.exit(),
+    };
     let ended = load(&arguments).and_then(|config| match &arguments.command {
         None | Some(Command::All) => run(config),
         Some(Command::Config { command: ConfigCommand::Show }) => {
@@ -42,7 +48,7 @@ fn main() -> ExitCode {
     });
     match ended {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.report(),
+        Err(failure) => failure.report(arguments.json),
     }
 }
 

@@ -78,7 +78,7 @@ async fn write(
             Ok(raw) => raw,
             // It was finally deleted meanwhile.
             Err(refusal) if refusal.status == http::StatusCode::NOT_FOUND => continue,
-            Err(refusal) => return Err(Failure::other(refusal.why)),
+            Err(refusal) => return Err(refusal.into()),
         };
         zip.start_file(format!("messages/{id}.eml"), options).map_err(broken)?;
         zip.write_all(&raw)?;

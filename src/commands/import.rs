@@ -46,13 +46,18 @@ pub(super) async fn run(
     let bar = progress(source.length());
     let mut counts = Counts::default();
     let mut mailboxes = Mailboxes::default();
+    let mut errors = Vec::new();
+    let mut refuse = |why: String| match json {
+        true => errors.push(json!({ "message": why })),
+        false => bar.suspend(|| eprintln!("signet: {why}")),
+    };
     for mail in source {
         bar.inc(1);
         let mail = match mail {
             Ok(mail) => mail,
             Err(error) => {
                 counts.refused += 1;
-                bar.suspend(|| eprintln!("signet: {error}"));
+                refuse(error.to_string());
                 continue;
             }
         };
@@ -70,7 +75,7 @@ pub(super) async fn run(
             Ok(false) => counts.already_there += 1,
             Err(why) => {
                 counts.refused += 1;
-                bar.suspend(|| eprintln!("signet: {} was not imported: {why}", mail.name));
+                refuse(format!("{} was not imported: {why}", mail.name));
                 continue;
             }
         }
@@ -85,7 +90,8 @@ pub(super) async fn run(
         &format!("{imported} imported, {already_there} were there already, {refused} refused"),
     );
     if refused > 0 {
-        return Err(Failure::other(format!("{refused} messages were not imported")));
+        let failure = Failure::other(format!("{refused} messages were not imported"));
+        return Err(failure.with("errors", json!(errors)));
     }
     journal.end();
     Ok(())
@@ -117,8 +123,11 @@ async fn put(
             Ok(Ok(answer["isNew"] == true))
         }
         // The fault is not the message's: another try may find it gone.
-        Err(refusal) if refusal.status.is_server_error() || refusal.status == StatusCode::UNAUTHORIZED => {
-            Err(Failure::other(format!("{}; run the import again to go on", refusal.why)))
+        Err(mut refusal)
+            if refusal.status.is_server_error() || refusal.status == StatusCode::UNAUTHORIZED =>
+        {
+            refusal.why.push_str("; run the import again to go on");
+            Err(refusal.into())
         }
         Err(refusal) => Ok(Err(refusal.why)),
     }

@@ -72,10 +72,11 @@ async fn retry(client: &mut Client, ids: &[u64], is_any: bool, json: bool) -> Re
         match answer {
             Ok(_) => retried.push(*id),
             Err(refusal) if refusal.status == StatusCode::NOT_FOUND && is_any => {}
-            Err(refusal) if refusal.status == StatusCode::NOT_FOUND => {
-                return Err(Failure::other(format!("no job with the id {id} was given up")));
+            Err(mut refusal) if refusal.status == StatusCode::NOT_FOUND => {
+                refusal.why = format!("no job with the id {id} was given up");
+                return Err(refusal.into());
             }
-            Err(refusal) => return Err(Failure::other(refusal.why)),
+            Err(refusal) => return Err(refusal.into()),
         }
     }
     print(json, &json!({ "retried": retried }), &format!("{} jobs are tried again", retried.len()));

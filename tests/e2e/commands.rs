@@ -3,6 +3,8 @@
 use std::io::{Read as _, Write as _};
 use std::process::{Command, Stdio};
 
+use serde_json::Value;
+
 use crate::support::{Lmtp, PASSWORD, Signet, message, wait_for};
 
 #[test]
@@ -119,6 +121,42 @@ fn a_purge_asks_on_a_terminal_unless_it_is_told_not_to() {
 }
 
 #[test]
+fn with_json_a_command_that_fails_says_so_in_one_object() {
+    let signet = Signet::started();
+    let failed = |arguments: &[&str], code: i32| -> Value {
+        let output = signet.output_of(&[arguments, &["--json"]].concat(), "");
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(said.lines().count(), 1, "{arguments:?}: {said}");
+        let mut said: Value = serde_json::from_str(&said).unwrap();
+        assert!(!said["error"]["message"].as_str().unwrap().is_empty(), "{said}");
+        said["error"].take()
+    };
+    let refused = failed(&["domain", "add", "no domain"], 1);
+    assert_eq!((&refused["status"], &refused["code"]), (&422.into(), &"invalid".into()), "{refused}");
+    assert_eq!(refused["errors"][0]["field"], "name");
+    let missing = failed(&["account", "show", "eve@localhost"], 1);
+    assert_eq!((&missing["status"], &missing["code"]), (&404.into(), &"not-found".into()), "{missing}");
+    assert_eq!(failed(&["jobs", "retry", "4711"], 1)["status"], 404);
+    // Without a process to talk to, and before there is one to look for.
+    let nobody = failed(&["account", "list", "--data", "elsewhere"], 1);
+    assert!(nobody["message"].as_str().unwrap().contains("elsewhere"), "{nobody}");
+    assert!(nobody["status"].is_null(), "{nobody}");
+    assert!(failed(&["config", "show", "--lmtp", "x"], 78)["message"].as_str().unwrap().contains("--lmtp"));
+    assert!(failed(&["account", "lose"], 2)["message"].as_str().unwrap().contains("lose"));
+
+    signet.create_account("anna@localhost");
+    let file = signet.home.path().join("one.eml");
+    std::fs::write(&file, message("one", "text")).unwrap();
+    let import = failed(&["import", "anna@localhost", file.to_str().unwrap(), "--mailbox", "nowhere"], 1);
+    assert!(import["errors"][0]["message"].as_str().unwrap().contains("one.eml"), "{import}");
+
+    // Without it the same is text.
+    let text = String::from_utf8(signet.output_of(&["domain", "add", "no domain"], "").stderr).unwrap();
+    assert!(text.starts_with("signet: name: "), "{text}");
+}
+
+#[test]
 fn what_an_import_brought_an_export_gives_back() {
     let signet = Signet::started();
     signet.create_account("anna@localhost");
@@ -165,7 +203,7 @@ fn what_an_import_brought_an_export_gives_back() {
         content
     };
     assert_eq!(read(&format!("messages/{}.eml", head["id"].as_str().unwrap())), first.as_bytes());
-    let described: serde_json::Value = serde_json::from_slice(&read("messages.json")).unwrap();
+    let described: Value = serde_json::from_slice(&read("messages.json")).unwrap();
     assert_eq!(described.as_array().unwrap().len(), 3);
 
     // Another account has the same messages from the mbox.
