@@ -22,6 +22,10 @@ use crate::{Settings, wire::Wire};
 
 /// How long to wait after an accept that failed for want of descriptors or memory.
 const RESPITE: Duration = Duration::from_millis(100);
+/// How long sessions that are told to go when the drain time is over have to say so.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+/// How long sessions that are busy beyond that have.
+const LAST_WORK: Duration = Duration::from_millis(500);
 
 /// What all sessions share.
 pub struct Server {
@@ -65,7 +69,7 @@ impl Server {
     }
 
     /// Serves what connects to `listeners`. After the shutdown it lets the transactions in progress finish, for at
-    /// most `drain_time`, while whoever begins something new gets 421; then it returns.
+    /// most `drain_time`, while whoever begins something new gets 421; then whoever is left gets it too, and it returns.
     pub async fn serve(self: Arc<Self>, listeners: Vec<Listener>) {
         let (sessions, acceptors) = (TaskTracker::new(), TaskTracker::new());
         let (stop_sessions, stop_accepting) = (CancellationToken::new(), CancellationToken::new());
@@ -81,13 +85,14 @@ impl Server {
         sessions.close();
         if timeout(self.settings.drain_time, sessions.wait()).await.is_err() {
             tracing::warn!(sessions = sessions.len(), "sessions were cut off at the shutdown");
+            let _ = timeout(LAST_WORDS, sessions.wait()).await;
             stop_sessions.cancel();
         }
         stop_accepting.cancel();
         acceptors.close();
         acceptors.wait().await;
         // A session that is busy with a large message ends with that.
-        let _ = timeout(Duration::from_secs(1), sessions.wait()).await;
+        let _ = timeout(LAST_WORK, sessions.wait()).await;
     }
 
     async fn accept_from(

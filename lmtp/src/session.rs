@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::poll_immediate;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::BareLf;
 use crate::command::{BodyType, Command, Line, Mail, parse_line, parse_rcpt};
@@ -70,8 +70,17 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> Session<'s, S> {
 
     /// Talks until one of the two has had enough.
     pub(crate) async fn run(mut self) {
-        self.wire.output().extend_from_slice(&self.server.greeting);
-        let end = self.talk().await;
+        let server = self.server;
+        self.wire.output().extend_from_slice(&server.greeting);
+        let cut_off = async {
+            server.shutdown.cancelled().await;
+            sleep(server.settings.drain_time).await;
+        };
+        let end = tokio::select! {
+            biased;
+            end = self.talk() => end,
+            () = cut_off => Err(End::Say(Some(Reply::SHUTTING_DOWN))),
+        };
         if let Err(End::Say(last_words)) = end {
             if let Some(reply) = last_words {
                 reply.write_to(self.wire.output());

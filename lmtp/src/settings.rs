@@ -50,7 +50,7 @@ pub struct Settings {
     pub bad_commands: usize,
     /// How long the PROXY header may take, 1 s – 1 min. Then the connection is closed.
     pub proxy_header_time: Duration,
-    /// How long transactions in progress have at the shutdown, 0–60 s.
+    /// How long transactions in progress have at the shutdown, 0–60 s. Then: 421 4.3.2.
     pub drain_time: Duration,
 }
 

@@ -1,5 +1,6 @@
 //! The octets of one connection: what has come and is not understood yet, what is said and not sent yet.
 
+use std::io;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -74,18 +75,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         &mut self.output
     }
 
-    /// Sends what was said.
+    /// Sends what was said. One that is cut short has sent its start, and the next one sends the rest.
     pub(crate) async fn flush(&mut self) -> Result<(), Stop> {
         if self.output.is_empty() {
             return Ok(());
         }
         let sent = timeout(self.idle_time, async {
-            self.stream.write_all(&self.output).await?;
+            while !self.output.is_empty() {
+                let octets = self.stream.write(&self.output).await?;
+                if octets == 0 {
+                    return Err(io::ErrorKind::WriteZero.into());
+                }
+                self.output.drain(..octets);
+            }
             self.stream.flush().await
         });
-        let sent = sent.await;
-        self.output.clear();
-        match sent {
+        match sent.await {
             Ok(Ok(())) => Ok(()),
             // A client that does not listen need not be told why.
             Ok(Err(_)) | Err(_) => Err(Stop::Lost),

@@ -395,6 +395,9 @@ async fn a_shutdown_is_not_held_up_for_ever() {
     let mut client = Client::greeted(TcpStream::connect(address).await.unwrap()).await;
     client.envelope(&["anna@one.example"], "").await;
     house.shutdown.cancel();
+    assert_eq!(client.reply().await, "421 4.3.2 Shutting down, try again later");
+    assert_eq!(client.reply().await, "");
+    // Not even by one who does not go.
     tokio::time::timeout(DEADLINE, serving).await.expect("it returns").unwrap();
     assert_eq!(house.messages("anna@one.example").await.len(), 0);
 }

@@ -218,6 +218,7 @@ impl Player {
             "trusted_relays" => self.settings.trusted_relays = vec![value.parse().unwrap()],
             "idle_time" => self.settings.idle_time = seconds(),
             "transaction_time" => self.settings.transaction_time = seconds(),
+            "drain_time" => self.settings.drain_time = seconds(),
             "session_time" => self.settings.session_time = seconds(),
             "bad_commands" => self.settings.bad_commands = value.parse().unwrap(),
             "bare_lf_kept" => self.settings.bare_lf = BareLf::Keep,
