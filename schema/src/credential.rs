@@ -109,6 +109,14 @@ impl Instance {
         self.backend.store.write(writes, Durability::Now).await
     }
 
+    /// Ends every session of every account: for data that come from a backup, with sessions that may have ended since.
+    pub async fn end_all_sessions(&self) -> Result<()> {
+        for account in self.accounts().await? {
+            self.end_sessions(account).await?;
+        }
+        Ok(())
+    }
+
     /// Ends every session of the account.
     pub(crate) async fn end_sessions(&self, account: AccountId) -> Result<()> {
         self.drop_sessions(account, Millis::MAX).await

@@ -1,7 +1,8 @@
 //! `signet restore DIR`: a new data directory from a backup, without a running process.
 //!
 //! The keys are those of now. An account whose key no epoch of now wraps was purged after the backup: what is left of
-//! it is removed before anything is served.
+//! it is removed before anything is served. Nor are the backup's sessions: some were ended since, by whom they belong to
+//! or with a password that was set, and the backup does not know which.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -52,7 +53,7 @@ pub fn run(config: &Config, from: &Path, json: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Puts the keys of now in, and takes away what was purged. Returns how many accounts that were.
+/// Puts the keys of now in, and takes away what was purged, and every session. Returns how many accounts that were.
 async fn apply(
     config: &Config,
     data: &DataDirectory,
@@ -89,6 +90,7 @@ async fn apply(
     for &account in &purged {
         forget(&instance, account).await.map_err(failed)?;
     }
+    instance.end_all_sessions().await.map_err(failed)?;
     drop(instance);
     let closed = tokio::task::spawn_blocking(move || embedded.close()).await;
     closed.map_err(|error| Failure::of("the restored data", &error))?.map_err(failed)?;

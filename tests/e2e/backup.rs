@@ -42,6 +42,27 @@ fn a_restored_backup_from_before_a_purge_has_everything_but_the_purged_account()
 }
 
 #[test]
+fn sessions_of_a_backup_are_over_when_it_is_restored() {
+    let mut signet = Signet::started();
+    signet.create_account("anna@localhost");
+    let ended = signet.client("anna@localhost", PASSWORD);
+    let open = signet.client("anna@localhost", PASSWORD);
+    let backup = signet.home.path().join("backup");
+    signet.run(&["backup", backup.to_str().unwrap()]);
+    assert_eq!(ended.call("DELETE", "/v1/session", None).status, 204);
+    assert_eq!(open.call("GET", "/v1/account", None).status, 200);
+    signet.terminate();
+    signet.data = signet.home.path().join("restored");
+    signet.run(&["restore", backup.to_str().unwrap()]);
+    signet.start();
+    for session in [ended, open] {
+        assert_eq!(session.call("GET", "/v1/account", None).status, 401);
+    }
+    let again = signet.client("anna@localhost", PASSWORD);
+    assert_eq!(again.call("GET", "/v1/account", None).status, 200);
+}
+
+#[test]
 fn a_restore_needs_the_key() {
     let mut signet = Signet::started();
     let backup = signet.home.path().join("backup");
