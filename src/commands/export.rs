@@ -3,7 +3,7 @@
 //!
 //! | entry | holds |
 //! | --- | --- |
-//! | `messages/<id>.eml` | the bytes as received |
+//! | `messages/<id>.eml` | the bytes as received; its time is receivedAt in UTC, to the two seconds that zip knows |
 //! | `messages.mbox` | the same, oldest first, quoted as mboxrd |
 //! | `messages.json` | `[{id, receivedAt, size, mailboxes, keywords, returnPath}]`, newest first |
 
@@ -13,7 +13,10 @@ use std::path::Path;
 
 use bytes::Bytes;
 use http::Method;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde_json::{Value, json};
+use zip::DateTime;
 use zip::write::SimpleFileOptions;
 
 use super::import::progress;
@@ -66,7 +69,10 @@ async fn write(
         File::options().create(true).truncate(true).write(true).mode(0o600).open(path)?
     };
     let mut zip = zip::ZipWriter::new(file);
-    let options = SimpleFileOptions::default().large_file(true).unix_permissions(0o600);
+    let options = SimpleFileOptions::default()
+        .large_file(true)
+        .unix_permissions(0o600)
+        .last_modified_time(time_of(Timestamp::now()));
     let bar = progress(messages.len() as u64);
     let mut mbox = tempfile(path)?;
     let mut described = Vec::new();
@@ -80,9 +86,11 @@ async fn write(
             Err(refusal) if refusal.status == http::StatusCode::NOT_FOUND => continue,
             Err(refusal) => return Err(refusal.into()),
         };
-        zip.start_file(format!("messages/{id}.eml"), options).map_err(broken)?;
+        let received_at = text(message, "receivedAt");
+        let dated = received_at.parse().map_or(options, |at| options.last_modified_time(time_of(at)));
+        zip.start_file(format!("messages/{id}.eml"), dated).map_err(broken)?;
         zip.write_all(&raw)?;
-        mbox::write(&mut mbox, message["returnPath"].as_str(), text(message, "receivedAt"), &raw)?;
+        mbox::write(&mut mbox, message["returnPath"].as_str(), received_at, &raw)?;
         described.push(describe(message, mailboxes));
     }
     described.reverse();
@@ -95,6 +103,15 @@ async fn write(
     zip.finish().map_err(broken)?.sync_all()?;
     bar.finish_and_clear();
     Ok(())
+}
+
+/// The time as a zip file has it, in UTC. What is before 1980, or after 2107, is the start of 1980.
+fn time_of(at: Timestamp) -> DateTime {
+    let at = at.to_zoned(TimeZone::UTC);
+    let year = u16::try_from(at.year()).unwrap_or_default();
+    let [month, day, hour, minute, second] =
+        [at.month(), at.day(), at.hour(), at.minute(), at.second()].map(i8::unsigned_abs);
+    DateTime::from_date_and_time(year, month, day, hour, minute, second).unwrap_or_default()
 }
 
 /// A file beside `path` that nobody finds by a name.
@@ -119,4 +136,27 @@ fn describe(message: &Value, mailboxes: &Value) -> Value {
         "keywords": message["keywords"],
         "returnPath": message["returnPath"],
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_zip_file_has_the_time_in_utc_as_far_as_it_can_say_it() {
+        for (at, wanted) in [
+            ("2026-11-21T08:09:10Z", "2026-11-21 08:09:10"),
+            ("2026-11-21T00:30:00+02:00", "2026-11-20 22:30:00"),
+            // Two seconds are one.
+            ("2024-02-29T23:59:59.999Z", "2024-02-29 23:59:58"),
+            ("1980-01-01T00:00:00Z", "1980-01-01 00:00:00"),
+            ("2107-12-31T23:59:58Z", "2107-12-31 23:59:58"),
+            // Beyond what it can.
+            ("1979-12-31T23:59:59Z", "1980-01-01 00:00:00"),
+            ("2108-01-01T00:00:00Z", "1980-01-01 00:00:00"),
+            ("-000044-03-15T12:00:00Z", "1980-01-01 00:00:00"),
+        ] {
+            assert_eq!(time_of(at.parse().unwrap()).to_string(), wanted, "{at}");
+        }
+    }
 }

@@ -197,6 +197,9 @@ fn what_an_import_brought_an_export_gives_back() {
     let file = signet.home.path().join("anna.zip");
     assert_eq!(signet.json(&["export", "anna@localhost", file.to_str().unwrap()])["messages"], 3);
     let mut zip = zip::ZipArchive::new(std::fs::File::open(&file).unwrap()).unwrap();
+    let name = format!("messages/{}.eml", archived[0]["id"].as_str().unwrap());
+    let dated = zip.by_name(&name).unwrap().last_modified().unwrap();
+    assert_eq!(dated.to_string(), "2020-11-20 08:00:00");
     let mut read = |name: &str| {
         let mut content = Vec::new();
         zip.by_name(name).unwrap().read_to_end(&mut content).unwrap();
