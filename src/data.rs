@@ -5,6 +5,7 @@
 //! | `signet.lock` | nothing; locked by the one process that uses the directory |
 //! | `instance` | the instance id, from the end of the first start on |
 //! | `instance.new` | the same while the first start is not at its end |
+//! | `instance.restored` | the same while a restore is not at its end: nothing is served from it yet |
 //! | `welcome.pending` | when the welcome message was written, until it is delivered |
 //! | `internal.token` | what opens the internal listener; new at each start |
 //! | `internal.address` | where the internal listener of the running process is |
@@ -21,6 +22,7 @@ use crate::failure::Failure;
 const LOCK: &str = "signet.lock";
 const INSTANCE: &str = "instance";
 const UNFINISHED: &str = "instance.new";
+const UNRESTORED: &str = "instance.restored";
 const WELCOME: &str = "welcome.pending";
 const TOKEN: &str = "internal.token";
 const ADDRESS: &str = "internal.address";
@@ -30,6 +32,8 @@ pub struct DataDirectory {
     path: PathBuf,
     instance: [u8; 16],
     is_new: bool,
+    /// The file that names the instance while `is_new`.
+    unfinished: &'static str,
     _lock: File,
 }
 
@@ -38,8 +42,13 @@ impl DataDirectory {
     /// one with an id of its own; a first start that was cut short goes on where it was.
     ///
     /// # Errors
-    /// If another process has it, if it holds something else, or if it cannot be closed to others.
+    /// If another process has it, if it holds something else or a restore that was cut short, or if it cannot be closed
+    /// to others.
     pub fn take(path: &Path) -> Result<Self, Failure> {
+        Self::take_as(path, UNFINISHED)
+    }
+
+    fn take_as(path: &Path, unfinished: &'static str) -> Result<Self, Failure> {
         let shown = path.display();
         let cannot = |error: &dyn std::fmt::Display| {
             Failure::config(format!("the data directory {shown} cannot be used: {error}"))
@@ -54,13 +63,16 @@ impl DataDirectory {
             }
             other => cannot(&other),
         })?;
-        let (instance, is_new) = match (read_id(path, INSTANCE)?, read_id(path, UNFINISHED)?) {
+        let (instance, is_new) = match (read_id(path, INSTANCE)?, read_id(path, unfinished)?) {
             (Some(instance), _) => (instance, false),
             (None, Some(instance)) => (instance, true),
             (None, None) if is_empty(path).map_err(|error| cannot(&error))? => {
                 let instance = uuid();
                 write_whole(path, UNFINISHED, &hex(&instance)).map_err(|error| cannot(&error))?;
                 (instance, true)
+            }
+            (None, None) if path.join(UNRESTORED).exists() => {
+                return Err(cannot(&"a restore into it was cut short: run `signet restore` again"));
             }
             (None, None) => {
                 let why =
@@ -69,7 +81,7 @@ impl DataDirectory {
             }
         };
         close_to_others(path).map_err(|error| cannot(&error))?;
-        Ok(Self { path: path.to_owned(), instance, is_new, _lock: lock })
+        Ok(Self { path: path.to_owned(), instance, is_new, unfinished, _lock: lock })
     }
 
     /// Makes a directory for what a backup of `instance` holds.
@@ -79,9 +91,9 @@ impl DataDirectory {
     pub fn take_for_restore(path: &Path, instance: [u8; 16]) -> Result<Self, Failure> {
         DirBuilder::new().recursive(true).mode(0o700).create(path)?;
         if is_empty(path)? {
-            write_whole(path, UNFINISHED, &hex(&instance))?;
+            write_whole(path, UNRESTORED, &hex(&instance))?;
         }
-        let directory = Self::take(path)?;
+        let directory = Self::take_as(path, UNRESTORED)?;
         if !directory.is_new || directory.instance != instance {
             return Err(Failure::config(format!("the directory {} is not empty", path.display())));
         }
@@ -98,17 +110,17 @@ impl DataDirectory {
         self.instance
     }
 
-    /// Whether the first start has not come to its end yet.
+    /// Whether the first start, or the restore, has not come to its end yet.
     pub fn is_new(&self) -> bool {
         self.is_new
     }
 
-    /// The first start has come to its end: from now on the key must be there.
+    /// The first start, or the restore, has come to its end: from now on the key must be there.
     ///
     /// # Errors
     /// What the operating system says.
-    pub fn finish_first_start(&mut self) -> io::Result<()> {
-        std::fs::rename(self.path.join(UNFINISHED), self.path.join(INSTANCE))?;
+    pub fn finish(&mut self) -> io::Result<()> {
+        std::fs::rename(self.path.join(self.unfinished), self.path.join(INSTANCE))?;
         File::open(&self.path)?.sync_all()?;
         self.is_new = false;
         Ok(())
@@ -239,7 +251,7 @@ mod tests {
         drop(first);
         let mut again = DataDirectory::take(&path).unwrap();
         assert!(again.is_new() && again.instance() == id);
-        again.finish_first_start().unwrap();
+        again.finish().unwrap();
         drop(again);
         let later = DataDirectory::take(&path).unwrap();
         assert!(!later.is_new() && later.instance() == id);
@@ -251,6 +263,21 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("notes.txt"), "mine").unwrap();
         assert!(DataDirectory::take(directory.path()).is_err());
+    }
+
+    #[test]
+    fn a_restore_that_was_cut_short_is_not_served_and_goes_on() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("data");
+        drop(DataDirectory::take_for_restore(&path, [7; 16]).unwrap());
+        let refused = DataDirectory::take(&path).err().unwrap();
+        assert!(refused.to_string().contains("signet restore"), "{refused}");
+        assert!(DataDirectory::take_for_restore(&path, [8; 16]).is_err());
+        DataDirectory::take_for_restore(&path, [7; 16]).unwrap().finish().unwrap();
+        let restored = DataDirectory::take(&path).unwrap();
+        assert!(!restored.is_new() && restored.instance() == [7; 16]);
+        drop(restored);
+        assert!(DataDirectory::take_for_restore(&path, [7; 16]).is_err());
     }
 
     #[test]

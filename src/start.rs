@@ -102,7 +102,7 @@ async fn first_start(instance: &Arc<Instance>, data: &mut DataDirectory) -> Resu
     let written_at = jiff::fmt::rfc2822::to_string(&Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC))
         .map_err(|error| Failure::of("the clock", &error))?;
     data.note_welcome(&written_at)?;
-    data.finish_first_start()?;
+    data.finish()?;
     println!();
     println!("Account:  {}", welcome::ACCOUNT);
     println!("Password: {}   (shown this once)", password.expose());

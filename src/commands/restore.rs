@@ -43,7 +43,7 @@ pub fn run(config: &Config, from: &Path, json: bool) -> Result<(), Failure> {
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let purged = runtime.block_on(apply(config, &data, key_file, copy.unwrap_or_default()))?;
-    data.finish_first_start()?;
+    data.finish()?;
     let shown = json!({ "entries": entries, "purged": purged });
     let text = format!(
         "{entries} entries are in {}; {purged} accounts that were purged since are not",
