@@ -52,6 +52,11 @@ async fn the_language_finds_what_it_says() {
         ("from:lovelace", &["Cherry", "Berry", "Apple"]),
         ("from:ada@two.example apple", &["Apple"]),
         ("from:love* berry", &["Berry"]),
+        ("subject:(apple OR cher*)", &["Cherry", "Apple"]),
+        ("subject:(-apple -\"berry\")", &["Cherry"]),
+        ("-subject:(apple OR berry)", &["Cherry"]),
+        ("from:(ada lovelace) body:(\"lazy dog\" OR absent)", &["Berry"]),
+        ("to:(ada OR eve)", &[]),
         ("to:ada", &[]),
         ("has:attachment", &[]),
         ("is:unread", &["Cherry", "Berry"]),
@@ -150,7 +155,22 @@ async fn pages_of_hits_leave_nothing_out() {
 async fn a_query_that_does_not_parse_is_422_with_its_position() {
     let service = Service::start().await;
     let bob = service.client("bob@one.example").await;
-    for (query, position) in [("a%20(b", 2), ("body:x*", 5), ("in:nowhere", 3), ("!!!", 0), ("x*", 0)] {
+    for (query, position) in [
+        ("a%20(b", 2),
+        ("body:x*", 5),
+        ("in:nowhere", 3),
+        ("!!!", 0),
+        ("co*v", 2),
+        ("filename:*.jpg", 9),
+        ("a%20--linux", 3),
+        ("from:(ada%20to:eve)", 10),
+        ("from:%22%22", 5),
+        // Prefixes have 2 to 12 characters.
+        ("x*", 0),
+        ("from:x*", 5),
+        ("a%20abcdefghijklm*", 2),
+        ("foo-bar*", 0),
+    ] {
         let answer = bob.get(&format!("/v1/search?q={query}")).await;
         assert_eq!(answer.status, 422, "{query}");
         let error = answer.json()["errors"][0].clone();

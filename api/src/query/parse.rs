@@ -76,7 +76,7 @@ pub(crate) fn parse(query: &str) -> Result<Node, SyntaxError> {
             reason: format!("a query has at most {CHARACTERS} characters"),
         });
     }
-    let mut parser = Parser { characters, at: 0, terms: 0 };
+    let mut parser = Parser { characters, at: 0, terms: 0, within: None };
     parser.skip_blanks();
     if parser.peek().is_none() {
         return Err(parser.error("the query is empty"));
@@ -88,10 +88,18 @@ pub(crate) fn parse(query: &str) -> Result<Node, SyntaxError> {
     }
 }
 
+/// The fields that take a value of their own instead of a text.
+const VALUE_FIELDS: [&str; 8] = ["has", "is", "keyword", "in", "after", "before", "larger", "smaller"];
+const NO_FIELD: &str = "there is no such field; those there are: from, to, cc, subject, body, filename, list, has, is, \
+                        keyword, in, before, after, larger, smaller";
+const NOTHING_NEGATED: &str = "what is not to be found is missing after the minus";
+
 struct Parser {
     characters: Vec<char>,
     at: usize,
     terms: usize,
+    /// The field whose parentheses are open.
+    within: Option<Field>,
 }
 
 impl Parser {
@@ -116,7 +124,7 @@ impl Parser {
     /// Whether `OR` stands here as a word of its own.
     fn at_or(&self) -> bool {
         self.characters[self.at..].starts_with(&['O', 'R'])
-            && self.characters.get(self.at + 2).is_none_or(|c| c.is_whitespace() || *c == '(')
+            && self.characters.get(self.at + 2).is_none_or(|c| c.is_whitespace() || is_delimiter(*c))
     }
 
     /// all ("OR" all)*
@@ -148,7 +156,7 @@ impl Parser {
         }
     }
 
-    /// "-" one | "(" either ")" | term
+    /// "-" one | group | term
     fn one(&mut self, depth: usize) -> Result<Node, SyntaxError> {
         if depth == DEPTH {
             return Err(self.error(format!("a query is at most {DEPTH} levels deep")));
@@ -156,83 +164,127 @@ impl Parser {
         match self.peek() {
             Some('-') => {
                 self.at += 1;
-                if self.peek().is_none_or(|c| c.is_whitespace() || c == ')') {
-                    return Err(self.error("what is not to be found is missing after the minus"));
+                match self.peek() {
+                    Some('-') => {
+                        Err(self.error("one minus is enough; quotes find a text that begins with two"))
+                    }
+                    None | Some(')') => Err(self.error(NOTHING_NEGATED)),
+                    Some(c) if c.is_whitespace() || self.at_or() => Err(self.error(NOTHING_NEGATED)),
+                    Some(_) => Ok(Node::Not(Box::new(self.one(depth + 1)?))),
                 }
-                Ok(Node::Not(Box::new(self.one(depth + 1)?)))
             }
-            Some('(') => {
-                let open = self.at;
-                self.at += 1;
-                let node = self.either(depth + 1)?;
-                if self.peek() != Some(')') {
-                    return Err(Self::error_at(open, "the parenthesis is not closed"));
-                }
-                self.at += 1;
+            Some('(') => self.group(depth),
+            _ => self.term(depth),
+        }
+    }
+
+    /// "(" either ")"
+    fn group(&mut self, depth: usize) -> Result<Node, SyntaxError> {
+        let open = self.at;
+        self.at += 1;
+        let node = self.either(depth + 1)?;
+        if self.peek() != Some(')') {
+            return Err(Self::error_at(open, "the parenthesis is not closed"));
+        }
+        self.at += 1;
+        Ok(node)
+    }
+
+    /// text | field ":" (text | value) | field ":" group
+    fn term(&mut self, depth: usize) -> Result<Node, SyntaxError> {
+        let start = self.at;
+        let Some(name) = self.field_name() else {
+            self.count(start)?;
+            return self.text(self.within);
+        };
+        let field = text_field(&name);
+        if !is_field(&name) {
+            return Err(self.error(NO_FIELD));
+        }
+        if self.within.is_some() {
+            return Err(self.error("a field cannot stand in the parentheses of another"));
+        }
+        self.at += name.len() + 1;
+        match (field, self.peek()) {
+            (Some(_), Some('(')) => {
+                self.within = field;
+                let node = self.group(depth)?;
+                self.within = None;
                 Ok(node)
             }
-            _ => {
-                self.terms += 1;
-                if self.terms > TERMS {
-                    return Err(self.error(format!("a query has at most {TERMS} terms")));
-                }
-                self.term()
+            (None, Some('(')) => {
+                Err(self.error("only from, to, cc, subject, body, filename and list take parentheses"))
+            }
+            (_, None | Some(')')) => Err(self.error(format!("a value is missing after {name}:"))),
+            (_, Some(c)) if c.is_whitespace() => Err(self.error(format!("a value is missing after {name}:"))),
+            (Some(_), Some('-')) => Err(self.error(format!("a minus stands before the field: -{name}:"))),
+            (Some(_), _) if self.field_name().is_some_and(|inner| is_field(&inner)) => {
+                Err(self.error("a field cannot be the value of another; quotes find it as a text"))
+            }
+            (Some(_), _) => {
+                self.count(start)?;
+                self.text(field)
+            }
+            (None, _) => {
+                self.count(start)?;
+                self.predicate(&name)
             }
         }
     }
 
-    /// [field ":"] (phrase | word)
-    fn term(&mut self) -> Result<Node, SyntaxError> {
-        let start = self.at;
-        if self.peek() == Some('"') {
-            let text = self.phrase()?;
-            return Ok(Node::Text(Text { field: None, form: Form::Phrase, text, position: start }));
+    fn count(&mut self, start: usize) -> Result<(), SyntaxError> {
+        self.terms += 1;
+        match self.terms > TERMS {
+            true => Err(Self::error_at(start, format!("a query has at most {TERMS} terms"))),
+            false => Ok(()),
         }
-        let letters = self.characters[start..].iter().take_while(|c| c.is_ascii_alphabetic()).count();
-        let colon = start + letters;
-        let is_field = letters > 0
+    }
+
+    /// The name of a field in small letters, if what stands here is written like one.
+    fn field_name(&self) -> Option<String> {
+        let letters = self.characters[self.at..].iter().take_while(|c| c.is_ascii_alphabetic());
+        let name: String = letters.map(char::to_ascii_lowercase).collect();
+        let colon = self.at + name.len();
+        let is_field = !name.is_empty()
             && self.characters.get(colon) == Some(&':')
             // An address of the Web is a text like any other.
             && self.characters.get(colon + 1) != Some(&'/');
-        if !is_field {
-            return text(None, self.word(), start);
-        }
-        let name = self.characters[start..colon].iter().collect::<String>().to_ascii_lowercase();
-        self.at = colon + 1;
-        self.field(&name, start)
+        is_field.then_some(name)
     }
 
-    fn field(&mut self, name: &str, start: usize) -> Result<Node, SyntaxError> {
-        let field = match name {
-            "from" => Some(Field::From),
-            "to" => Some(Field::To),
-            "cc" => Some(Field::Cc),
-            "subject" => Some(Field::Subject),
-            "body" => Some(Field::Body),
-            "filename" => Some(Field::FileName),
-            "list" => Some(Field::List),
-            "has" | "is" | "keyword" | "in" | "after" | "before" | "larger" | "smaller" => None,
-            _ => {
-                let reason = "there is no such field; those there are: from, to, cc, subject, body, filename, list, has, \
-                              is, keyword, in, before, after, larger, smaller";
-                return Err(Self::error_at(start, reason));
-            }
-        };
+    /// A phrase, a word or, with a star at its end, a prefix.
+    fn text(&mut self, field: Option<Field>) -> Result<Node, SyntaxError> {
         let position = self.at;
         let is_phrase = self.peek() == Some('"');
-        let value = if is_phrase { self.phrase()? } else { self.word() };
-        if value.is_empty() {
-            return Err(Self::error_at(position, format!("a value is missing after {name}:")));
-        }
-        if let Some(field) = field {
-            return match is_phrase {
-                true => {
-                    Ok(Node::Text(Text { field: Some(field), form: Form::Phrase, text: value, position }))
-                }
-                false => text(Some(field), value, position),
-            };
-        }
+        let mut text = if is_phrase { self.phrase()? } else { self.word() };
+        let star = self.characters[position..self.at].iter().position(|&c| c == '*').map(|at| position + at);
+        let form = match star {
+            None if is_phrase => Form::Phrase,
+            None => Form::Word,
+            Some(star) if is_phrase => return Err(Self::error_at(star, "a star cannot stand in quotes")),
+            Some(star) if star == position || star + 1 < self.at => {
+                return Err(Self::error_at(star, "a star stands at the end of a word only"));
+            }
+            Some(_) if matches!(field, Some(Field::Body | Field::List)) => {
+                let reason = "prefixes are found in from, to, cc, subject and filename only";
+                return Err(Self::error_at(position, reason));
+            }
+            Some(_) => {
+                text.pop();
+                Form::Prefix
+            }
+        };
+        Ok(Node::Text(Text { field, form, text, position }))
+    }
+
+    /// What is not looked for among the words of a message.
+    fn predicate(&mut self, name: &str) -> Result<Node, SyntaxError> {
+        let position = self.at;
+        let value = if self.peek() == Some('"') { self.phrase()? } else { self.word() };
         let wrong = |reason: &str| Self::error_at(position, reason);
+        if value.is_empty() {
+            return Err(wrong("there is nothing in the quotes"));
+        }
         let time =
             || read_time(&value).ok_or_else(|| wrong("a time looks like 2026-01-31 or 2026-01-31T09:30:00Z"));
         let size = || read_size(&value).ok_or_else(|| wrong("a size looks like 500, 20k, 5m or 1g"));
@@ -258,7 +310,7 @@ impl Parser {
     /// What stands up to a blank, a quote or a parenthesis.
     fn word(&mut self) -> String {
         let start = self.at;
-        while self.peek().is_some_and(|c| !c.is_whitespace() && !matches!(c, '(' | ')' | '"')) {
+        while self.peek().is_some_and(|c| !c.is_whitespace() && !is_delimiter(c)) {
             self.at += 1;
         }
         self.characters[start..self.at].iter().collect()
@@ -278,16 +330,27 @@ impl Parser {
     }
 }
 
-/// A word or, with a star at its end, a prefix.
-fn text(field: Option<Field>, word: String, position: usize) -> Result<Node, SyntaxError> {
-    let Some(prefix) = word.strip_suffix('*') else {
-        return Ok(Node::Text(Text { field, form: Form::Word, text: word, position }));
-    };
-    if matches!(field, Some(Field::Body | Field::List)) {
-        let reason = "prefixes are found in from, to, cc, subject and filename only";
-        return Err(SyntaxError { position, reason: reason.into() });
-    }
-    Ok(Node::Text(Text { field, form: Form::Prefix, text: prefix.to_owned(), position }))
+/// Whether a word ends before it, as it does before a blank.
+fn is_delimiter(c: char) -> bool {
+    matches!(c, '(' | ')' | '"')
+}
+
+/// The field of this name that texts are looked for in.
+fn text_field(name: &str) -> Option<Field> {
+    Some(match name {
+        "from" => Field::From,
+        "to" => Field::To,
+        "cc" => Field::Cc,
+        "subject" => Field::Subject,
+        "body" => Field::Body,
+        "filename" => Field::FileName,
+        "list" => Field::List,
+        _ => return None,
+    })
+}
+
+fn is_field(name: &str) -> bool {
+    text_field(name).is_some() || VALUE_FIELDS.contains(&name)
 }
 
 fn read_time(text: &str) -> Option<Millis> {
@@ -355,8 +418,11 @@ mod tests {
             ("a (b OR c) d", "(a (b | c) d)"),
             ("a OR(b c)", "(a | (b c))"),
             ("-a", "-a"),
-            ("--a", "--a"),
             ("-(a b)", "-(a b)"),
+            ("-(-a)", "--a"),
+            // What stands in quotes is no operator.
+            ("\"--a\" \"OR\"", "(\"--a\" \"OR\")"),
+            ("a OR\"b c\"", "(a | \"b c\")"),
             ("-from:anna", "-From:anna"),
             // Inside a word a minus is a part of it; a small or is a word.
             ("e-mail or OReilly", "(e-mail or OReilly)"),
@@ -366,6 +432,13 @@ mod tests {
                 "to:x cc:y subject:z* filename:a.pdf list:l body:b",
                 "(To:x Cc:y Subject:z* FileName:a.pdf List:l Body:b)",
             ),
+            // A field holds for all that stands in its parentheses.
+            ("from:(a OR b)", "(From:a | From:b)"),
+            ("from:(a b) c", "((From:a From:b) c)"),
+            ("-to:(a OR -\"b c\")", "-(To:a | -To:\"b c\")"),
+            ("cc:(a (b OR c*))", "(Cc:a (Cc:b | Cc:c*))"),
+            ("subject:(x) body:(x) filename:(x) list:(x)", "(Subject:x Body:x FileName:x List:x)"),
+            ("subject:(12:30 http://a.b)", "(Subject:12:30 Subject:http://a.b)"),
             ("has:attachment", "HasAttachment"),
             ("is:unread is:read", "(Unread -Unread)"),
             (
@@ -373,11 +446,13 @@ mod tests {
                 "(Keyword(\"$flagged\") Keyword(\"$answered\") Keyword(\"$draft\"))",
             ),
             ("keyword:Work", "Keyword(\"work\")"),
-            ("in:\"My box\" in:trash", "(In(My box) In(trash))"),
+            // A mailbox can have any name.
+            ("in:\"My box\" in:trash in:-a*b", "(In(My box) In(trash) In(-a*b))"),
             ("after:1970-01-02 before:1970-01-01T00:00:01Z", "(After(86400000) Before(1000))"),
             ("larger:10 smaller:2K", "(Larger(10) Smaller(2048))"),
             // Neither a field nor a mistake.
             ("12:30", "12:30"),
+            ("subject:re:x", "Subject:re:x"),
             ("https://example.org/a", "https://example.org/a"),
             ("a\"b\"", "(a \"b\")"),
         ];
@@ -391,7 +466,8 @@ mod tests {
         let long = "x".repeat(CHARACTERS + 1);
         let many = "x ".repeat(TERMS + 1);
         let deep = "(".repeat(DEPTH + 1) + "x";
-        let minus = "-".repeat(DEPTH + 1) + "x";
+        let minus = "-(".repeat(DEPTH) + "x";
+        let group = "(".repeat(DEPTH - 1) + "from:(x)";
         let table = [
             ("", 0),
             ("   ", 3),
@@ -403,13 +479,46 @@ mod tests {
             ("OR a", 0),
             ("a OR", 4),
             ("a OR OR b", 5),
+            ("(a OR) b", 5),
+            ("a (OR b)", 3),
+            ("-OR b", 1),
+            ("--", 1),
+            ("a --linux", 3),
+            ("-(--a)", 3),
+            // A star stands at the end of a word, and of nothing else.
+            ("*", 0),
+            ("-*", 1),
+            ("*x", 0),
+            ("a co*v", 4),
+            ("x**", 1),
+            ("\"conv* x\"", 5),
+            ("from:\"x*\"", 7),
+            ("\"a b\"*", 5),
+            ("(a b)*", 5),
+            ("filename:*.jpg", 9),
+            ("from:*", 5),
+            ("subject:(a *b)", 11),
             ("-", 1),
             ("a - b", 3),
             ("nope:x", 0),
             ("from:", 5),
             ("from: x", 5),
             ("subject:\"", 8),
+            ("(from:)", 6),
+            ("in:\"\"", 3),
+            ("from:-anna", 5),
+            ("from:to:anna", 5),
+            ("from:()", 6),
+            ("from:(", 6),
+            ("from:(a", 5),
+            ("from:(a OR)", 10),
+            ("from:(a to:b)", 8),
+            ("from:(a is:unread)", 8),
+            ("from:(to:(a))", 6),
+            ("from:(nope:x)", 6),
+            ("is:(unread OR flagged)", 3),
             ("body:x*", 5),
+            ("body:(a x*)", 8),
             ("list:x*", 5),
             ("has:money", 4),
             ("is:late", 3),
@@ -425,9 +534,21 @@ mod tests {
             (&many, 2 * TERMS),
             (&deep, DEPTH),
             (&minus, DEPTH),
+            (&group, DEPTH + 5),
         ];
         for (query, position) in table {
             assert_eq!(parse(query).unwrap_err().position, position, "{query}");
+        }
+    }
+
+    #[test]
+    fn a_query_at_the_limits_parses() {
+        let deepest = "(".repeat(DEPTH - 1) + "x" + &")".repeat(DEPTH - 1);
+        let grouped = "(".repeat(DEPTH - 2) + "from:(x)" + &")".repeat(DEPTH - 2);
+        // The field of a group is no term of its own.
+        let most = "x ".repeat(TERMS - 1) + "from:(x)";
+        for query in ["x".repeat(CHARACTERS), deepest, grouped, most] {
+            assert!(parse(&query).is_ok(), "{query}");
         }
     }
 
@@ -444,7 +565,7 @@ mod tests {
         fn any_sequence_of_the_languages_pieces_parses_or_says_where_not(
             pieces in proptest::collection::vec(
                 prop_oneof![
-                    Just("("), Just(")"), Just("\""), Just("-"), Just(" OR "), Just(" "), Just("*"), Just("from:"), Just("in:"),
+                    Just("("), Just(")"), Just("\""), Just("-"), Just(" OR "), Just(" "), Just("*"), Just("from:"), Just("body:("), Just("in:"),
                     Just("is:unread"), Just("a"), Just("é"), Just("after:2026-01-01"), Just(":")
                 ],
                 0..40,

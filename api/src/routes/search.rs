@@ -42,10 +42,11 @@ pub(crate) enum Order {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct SearchParameters {
-    /// What to find: words, `"phrases"`, `prefix*`, `OR`, `-not`, parentheses, and the fields `from:` `to:` `cc:`
-    /// `subject:` `body:` `filename:` `list:` `has:attachment` `is:unread` `is:read` `is:flagged` `is:answered`
-    /// `is:draft` `keyword:` `in:` (role, id or name of a mailbox) `after:` `before:` (a date or a time) `larger:`
-    /// `smaller:` (octets, or with k, m, g).
+    /// What to find: words, `"phrases"`, `prefix*` (2 to 12 letters or digits before the star), `OR`, `-not`,
+    /// parentheses, the fields `from:` `to:` `cc:` `subject:` `body:` `filename:` `list:`, also for several texts as in
+    /// `from:(ada OR bob)`, and `has:attachment` `is:unread` `is:read` `is:flagged` `is:answered` `is:draft` `keyword:`
+    /// `in:` (role, id or name of a mailbox) `after:` `before:` (a date or a time) `larger:` `smaller:` (octets, or with
+    /// k, m, g). An operator where it means nothing is refused; in quotes it is a text.
     #[validate(length(min = 1, max = 2048))]
     q: String,
     /// Items of a page; 50 unless given.
