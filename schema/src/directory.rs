@@ -9,6 +9,8 @@ use crate::{
     AccountId, Error, Instance, Job, Millis, Result, Role, RowKey, Scan, Table, Write, uuid_v8, value,
 };
 
+/// The most addresses an account has.
+pub(crate) const ADDRESSES: usize = 1_000;
 /// Rows read at once where all are wanted.
 const PAGE: usize = 1_000;
 
@@ -257,12 +259,16 @@ impl Instance {
     ///
     /// # Errors
     /// [`Error::Refused`] if it is not an address, its domain is not hosted or there is no such account,
-    /// [`Error::Conflict`] if it is taken.
+    /// [`Error::Conflict`] if it is taken, [`Error::Limit`] if the account has too many.
     pub async fn add_address(&self, address: &str, account: AccountId) -> Result<String> {
+        let _turn = self.lock_addresses().await;
         let address = self.free_address(address).await?;
         let Some(keys) = self.keyring.account(account).await? else {
             return Err(Error::Refused { what: "there is no such account" });
         };
+        if self.account_rows(Table::AddressesByAccount, account).await?.len() >= ADDRESSES {
+            return Err(Error::Limit { what: "the number of addresses" });
+        }
         let listed = RowKey::new(Table::AddressesByAccount, *account.as_bytes(), self.address_hash(&address));
         let then = vec![Write::Put(listed.clone(), value::seal(&keys, &listed, &address.to_string()))];
         let owner = Some(account.as_bytes().to_vec());

@@ -13,6 +13,7 @@ pub(crate) struct Locks {
     messages: Vec<Mutex<()>>,
     mailboxes: Vec<RwLock<()>>,
     used: Vec<RwLock<()>>,
+    addresses: Mutex<()>,
 }
 
 impl Default for Locks {
@@ -21,6 +22,7 @@ impl Default for Locks {
             messages: (0..LOCKS).map(|_| Mutex::new(())).collect(),
             mailboxes: (0..LOCKS).map(|_| RwLock::new(())).collect(),
             used: (0..LOCKS).map(|_| RwLock::new(())).collect(),
+            addresses: Mutex::new(()),
         }
     }
 }
@@ -52,5 +54,10 @@ impl Instance {
     /// Held by who changes those rows, from the write until it is counted along. Taken after the others.
     pub(crate) async fn hold_used(&self, account: AccountId) -> RwLockReadGuard<'_, ()> {
         self.locks.used[usize::from(account.0[2])].read().await
+    }
+
+    /// Guards how many addresses accounts have: held by who adds one, from the count to the write.
+    pub(crate) async fn lock_addresses(&self) -> MutexGuard<'_, ()> {
+        self.locks.addresses.lock().await
     }
 }

@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// The most mailboxes an account has.
-const MAILBOXES: usize = 1_000;
+pub(crate) const MAILBOXES: usize = 1_000;
 /// The most characters of a name.
 const NAME_CHARACTERS: usize = 255;
 /// List rows that are counted at once.

@@ -1,7 +1,7 @@
 //! What an account sees, on the embedded backend.
 
 use embedded::{Embedded, Options};
-use schema::contract::{races, stories};
+use schema::contract::{limits, races, stories};
 
 macro_rules! stories {
     ($of:ident: $($name:ident)*) => {
@@ -50,4 +50,10 @@ stories! {
     a_purge_that_was_cut_short_is_finished_by_its_job
     a_message_of_too_many_keywords_can_be_deleted
     what_an_account_holds_is_counted_once
+}
+
+stories! {
+    limits:
+    an_account_has_so_many_mailboxes_and_no_more
+    an_account_has_so_many_addresses_and_no_more
 }

@@ -6,6 +6,7 @@
 pub mod blobs;
 pub mod cache;
 pub mod index;
+pub mod limits;
 pub mod queue;
 pub mod races;
 pub mod store;
