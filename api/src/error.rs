@@ -225,3 +225,30 @@ impl std::fmt::Display for Chain<'_> {
 
 /// What a route answers.
 pub(crate) type Answer<T = Response> = Result<T, Problem>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use schema::Error;
+
+    #[test]
+    fn what_the_store_says_becomes_a_status_and_a_kind() {
+        for (error, status, code) in [
+            (Error::Conflict { what: "it is taken" }, 409, "conflict"),
+            (Error::Limit { what: "the number of mailboxes" }, 409, "limit"),
+            (Error::Refused { what: "it is no name" }, 422, "invalid"),
+            (Error::CursorExpired, 410, "cursor-expired"),
+            (Error::transient("rows", "the server is away"), 503, "unavailable"),
+            (Error::permanent("rows", "the disk is gone"), 500, "internal"),
+            (Error::Sealed { what: "messages" }, 500, "internal"),
+            (Error::Damaged { what: "messages" }, 500, "internal"),
+        ] {
+            let shown = format!("{error:?}");
+            let problem = Problem::from(error);
+            assert_eq!((problem.status.as_u16(), problem.code), (status, code), "{shown}");
+            assert_eq!(problem.retry_after.is_some(), status == 503, "{shown}");
+        }
+        let limit = Problem::from(Error::Limit { what: "the number of mailboxes" });
+        assert_eq!(limit.detail, "the number of mailboxes is at its limit");
+    }
+}

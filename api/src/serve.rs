@@ -24,7 +24,8 @@ pub struct ServeSettings {
     pub proxy_protocol: Policy,
     /// Connections at once; more wait to be accepted. At least 1.
     pub connections: usize,
-    /// How long a client may take for a header, and a PROXY header.
+    /// How long a client may take for a request's header, from the connection's start or the answer before; and for a
+    /// PROXY header.
     pub header_time: Duration,
     /// How long a client may take nothing of an answer.
     pub write_time: Duration,
@@ -127,7 +128,10 @@ impl Connection {
         // Small answers are not to wait for the peer's acknowledgement of the one before.
         let _ = self.stream.set_nodelay(true);
         let router = self.router;
+        let begun = CancellationToken::new();
+        let begins = begun.clone();
         let service = hyper::service::service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
+            begins.cancel();
             request.extensions_mut().insert(peer);
             router.clone().oneshot(request)
         });
@@ -148,8 +152,15 @@ impl Connection {
         let stream = Box::pin(stream);
         let connection = builder.serve_connection(TokioIo::new(stream), service);
         tokio::pin!(connection);
+        // Until it is known which HTTP a client speaks, nothing of hyper's limits the wait.
+        let silent = async {
+            if tokio::time::timeout(settings.header_time, begun.cancelled()).await.is_ok() {
+                std::future::pending::<()>().await;
+            }
+        };
         let ended = tokio::select! {
             ended = &mut connection => ended,
+            () = silent => return,
             () = stop.cancelled() => {
                 connection.as_mut().graceful_shutdown();
                 connection.await

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::fmt;
+use std::time::Duration;
 
 use axum::body::HttpBody as _;
 use axum::extract::{FromRequest, FromRequestParts, Request};
@@ -17,6 +18,9 @@ use crate::error::{FieldError, Problem};
 
 /// The most octets of a JSON body.
 pub const BODY_LIMIT: usize = 256 << 10;
+/// How long a JSON body may take to come: a call that changes something is carried out though its client has gone, but
+/// not waited for without end.
+const BODY_TIME: Duration = Duration::from_secs(20);
 /// The most wrong fields that are reported at once, which also bounds the work of finding them.
 const ERRORS: usize = 20;
 /// The most query parameters that are read.
@@ -47,7 +51,10 @@ impl<S: Sync, T: DeserializeOwned + Validate> FromRequest<S> for Body<T> {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         check_type(request.headers(), request.method())?;
-        let bytes = read_body(request, BODY_LIMIT).await?;
+        let bytes =
+            tokio::time::timeout(BODY_TIME, read_body(request, BODY_LIMIT)).await.unwrap_or_else(|_| {
+                Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", "the body did not come in time"))
+            })?;
         let value: Value = serde_json::from_slice(&bytes).map_err(|error| {
             let at = format!("the body is not JSON: line {}, column {}", error.line(), error.column());
             Problem::new(StatusCode::BAD_REQUEST, "malformed", at)
