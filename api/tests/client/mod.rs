@@ -12,7 +12,7 @@ use axum::body::Body;
 use embedded::{Embedded, Options};
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt;
-use schema::{Account, Arrival, Envelope, Incoming, Instance, MessageId, SystemClock};
+use schema::{Account, Arrival, Backend, Envelope, Incoming, Instance, MessageId, SystemClock};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
@@ -74,10 +74,15 @@ impl Service {
     }
 
     pub async fn start_with(settings: ApiSettings) -> Self {
+        Self::start_over(settings, |backend| backend).await
+    }
+
+    /// With what `over` makes of the backend.
+    pub async fn start_over(settings: ApiSettings, over: impl FnOnce(Backend) -> Backend) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let embedded = Embedded::open(&directory.path().join("data"), Options::default()).unwrap();
         let clock = Arc::new(SystemClock);
-        let instance = schema::contract::instance(embedded.backend(), directory.path(), clock).await;
+        let instance = schema::contract::instance(over(embedded.backend()), directory.path(), clock).await;
         let readiness = Readiness::default();
         readiness.set(true);
         let internal = Internal {
