@@ -34,6 +34,8 @@ pub(crate) struct SignIn {
     waiting: Semaphore,
     /// Hides addresses in the cache's keys; random, so counts are this process's own.
     key: InstanceKey,
+    failures_per_address: u64,
+    failures_per_peer: u64,
 }
 
 impl SignIn {
@@ -42,27 +44,42 @@ impl SignIn {
             checks: Semaphore::new(settings.sign_ins),
             waiting: Semaphore::new(settings.sign_ins * WAITING),
             key: InstanceKey::generate(instance.id()),
+            failures_per_address: settings.failures_per_address,
+            failures_per_peer: settings.failures_per_peer,
         }
     }
 
-    /// What wrong passwords are counted for: the address from this peer, the peer, and the address from anywhere, so that
-    /// a stranger does not keep its owner out by a few of them.
-    fn keys(&self, address: &str, peer: Peer) -> [[u8; 32]; 3] {
+    /// What wrong passwords are counted for, and how many there may be: the address from this peer, the peer, and the
+    /// address from anywhere, so that a stranger does not keep its owner out by a few of them.
+    fn counts(&self, address: &str, peer: Peer) -> Vec<Count> {
         // However the address is written, it is the same that has to wait.
         let address = schema::normal_address(address).unwrap_or_else(|| address.to_lowercase());
-        let everywhere = self.key.hash("failures of an address", address.as_bytes());
+        let everywhere = Count {
+            key: self.key.hash("failures of an address", address.as_bytes()),
+            limit: self.failures_per_address.saturating_mul(PEERS),
+        };
         let network = peer.0.map(|ip| match ip {
             IpAddr::V4(ip) => ip.octets().to_vec(),
             IpAddr::V6(ip) => ip.octets()[..8].to_vec(),
         });
-        let network = network.unwrap_or_default();
-        let here = [network.as_slice(), b" ", address.as_bytes()].concat();
-        [
-            self.key.hash("failures of an address from a peer", &here),
-            self.key.hash("failures of a peer", &network),
-            everywhere,
-        ]
+        let here = [network.as_deref().unwrap_or_default(), b" ", address.as_bytes()].concat();
+        let here = Count {
+            key: self.key.hash("failures of an address from a peer", &here),
+            limit: self.failures_per_address,
+        };
+        let mut counts = vec![here, everywhere];
+        counts.extend(network.map(|network| Count {
+            key: self.key.hash("failures of a peer", &network),
+            limit: self.failures_per_peer,
+        }));
+        counts
     }
+}
+
+/// What wrong passwords are counted under, and how many make it wait.
+struct Count {
+    key: [u8; 32],
+    limit: u64,
 }
 
 /// The key of the time until which an address or a peer has to wait.
@@ -72,10 +89,10 @@ fn wait_key(key: &[u8; 32]) -> Vec<u8> {
 
 impl Api {
     /// 429 while the address or the peer has to wait.
-    async fn check_wait(&self, keys: &[[u8; 32]]) -> Result<(), Problem> {
+    async fn check_wait(&self, counts: &[Count]) -> Result<(), Problem> {
         let now = self.instance.clock.now();
-        for key in keys {
-            let value = self.instance.backend.cache.get(&wait_key(key)).await.ok().flatten();
+        for count in counts {
+            let value = self.instance.backend.cache.get(&wait_key(&count.key)).await.ok().flatten();
             let until = value.and_then(|value| value.try_into().ok()).map_or(0, Millis::from_be_bytes);
             if until > now {
                 let seconds = (until - now).div_ceil(1000);
@@ -86,14 +103,11 @@ impl Api {
     }
 
     /// Counts a wrong password. A cache that does not answer counts nothing: sign-in goes on without it.
-    async fn count_failure(&self, keys: &[[u8; 32]]) {
-        let settings = &self.settings;
-        let everywhere = settings.failures_per_address.saturating_mul(PEERS);
-        let limits = [settings.failures_per_address, settings.failures_per_peer, everywhere];
+    async fn count_failure(&self, counts: &[Count]) {
         let cache = &self.instance.backend.cache;
-        for (key, limit) in keys.iter().zip(limits) {
+        for Count { key, limit } in counts {
             let Ok(failures) = cache.count(key, WINDOW).await else { continue };
-            if failures >= limit {
+            if failures >= *limit {
                 let until = self.instance.clock.now() + WINDOW.as_millis() as Millis;
                 let _ = cache.put(&wait_key(key), until.to_be_bytes().to_vec(), WINDOW).await;
                 let _ = cache.remove(key).await;
@@ -153,15 +167,15 @@ pub(crate) async fn create(
     Body(body): Body<SignInBody>,
 ) -> Answer {
     let (address, password) = (body.address.unwrap_or_default(), body.password.unwrap_or_default());
-    let keys = api.sign_in.keys(&address, peer);
-    api.check_wait(&keys).await?;
+    let counts = api.sign_in.counts(&address, peer);
+    api.check_wait(&counts).await?;
     let busy = || Problem::too_many("too many passwords are being checked: try again", 1);
     let _waits = api.sign_in.waiting.try_acquire().map_err(|_| busy())?;
     let _checks = api.sign_in.checks.acquire().await.map_err(|_| busy())?;
     // Those that were counted meanwhile count for those that waited.
-    api.check_wait(&keys).await?;
+    api.check_wait(&counts).await?;
     let Some(session) = api.instance.sign_in(&address, &password).await? else {
-        api.count_failure(&keys).await;
+        api.count_failure(&counts).await;
         metrics::counter!("signet_api_sign_ins_total", "result" => "refused").increment(1);
         let mut problem = Problem::unauthorized();
         problem.detail = "the address or the password is wrong".into();
