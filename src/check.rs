@@ -237,14 +237,13 @@ impl Check<'_> {
         }
         self.note(Drift::StaleListRow);
         if self.repair {
-            let store = self.instance().backend.store.clone();
-            store.write(vec![Write::Delete(key.clone())], Durability::Now).await?;
+            self.account.mend_lists(vec![Write::Delete(key.clone())]).await?;
             // It may have been moved there between the look and the write.
             if let Some(message) = self.account.message(id).await?
                 && self.stands(list, at, Some(&message))
             {
                 let put = Write::Put(key, Entry::new(&message.state, message.row.size).to_bytes());
-                store.write(vec![put], Durability::Now).await?;
+                self.account.mend_lists(vec![put]).await?;
             }
         }
         Ok(())

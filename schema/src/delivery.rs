@@ -115,7 +115,20 @@ impl Account {
             Some(mailbox) if !self.has_role(mailbox) => Some(self.hold_mailbox(mailbox).await?),
             _ => None,
         };
-        let mut writes = self.rows(id, incoming, arrival, received_at, thread).await?;
+        let state = State {
+            version: 0,
+            mailboxes: [arrival.mailbox.unwrap_or(self.role_mailbox(Role::Inbox))].into(),
+            keywords: arrival.keywords,
+        };
+        let row = MessageRow {
+            received_at,
+            size: incoming.size(),
+            thread,
+            discussion: self.discussion_of(&incoming.participants),
+            envelope: arrival.envelope,
+            head: incoming.head.clone(),
+        };
+        let mut writes = self.rows(id, incoming, &row, &state).await?;
         if let Some(deleted_at) = deleted_at {
             writes.extend(deletion::rows(self.id, id, deleted_at).map(Write::Delete));
         }
@@ -123,16 +136,14 @@ impl Account {
         let relies = [Table::ThreadsByActivity, Table::DiscussionsByActivity].map(|table| {
             !writes.iter().any(|write| matches!(write, Write::Put(key, _) if key.table == table))
         });
-        let counting = self.instance.hold_used(self.id).await;
+        let counting = self.hold_counts().await;
         self.backend().store.write(writes, Durability::Later).await?;
-        self.instance.count_used(self.id, i64::try_from(incoming.size()).unwrap_or(i64::MAX));
-        drop(counting);
+        counting.note(None, Some(&state), incoming.size());
         if relies[0] {
             self.keep_listed(Table::ThreadsByActivity, thread.0).await?;
         }
         if relies[1] {
-            let discussion = self.discussion_of(&incoming.participants);
-            self.keep_listed(Table::DiscussionsByActivity, discussion.0).await?;
+            self.keep_listed(Table::DiscussionsByActivity, row.discussion.0).await?;
         }
         self.note_unindexed(ListPosition::new(received_at, id.0));
         step!("delivery.rows");
@@ -185,39 +196,23 @@ impl Account {
         &self,
         id: MessageId,
         incoming: &Incoming<'_>,
-        arrival: Arrival,
-        received_at: Millis,
-        thread: ThreadId,
+        row: &MessageRow,
+        state: &State,
     ) -> Result<Vec<Write>> {
-        let inbox = self.role_mailbox(Role::Inbox);
-        let at = ListPosition::new(received_at, id.0);
-        let discussion = self.discussion_of(&incoming.participants);
-        let row = MessageRow {
-            received_at,
-            size: incoming.size(),
-            thread,
-            discussion,
-            envelope: arrival.envelope,
-            head: incoming.head.clone(),
-        };
-        let state = State {
-            version: 0,
-            mailboxes: [arrival.mailbox.unwrap_or(inbox)].into(),
-            keywords: arrival.keywords,
-        };
-        let entry = Entry::new(&state, row.size).to_bytes();
+        let at = ListPosition::new(row.received_at, id.0);
+        let entry = Entry::new(state, row.size).to_bytes();
 
-        let mut writes = self.activity_writes(thread, discussion, at).await?;
+        let mut writes = self.activity_writes(row.thread, row.discussion, at).await?;
         let key = RowKey::of_message(Table::Messages, self.id, id);
-        writes.push(Write::Put(key.clone(), value::seal(&self.keys, &key, &row)));
-        if state != State::initial(inbox) {
+        writes.push(Write::Put(key.clone(), value::seal(&self.keys, &key, row)));
+        if *state != State::initial(self.role_mailbox(Role::Inbox)) {
             let key = RowKey::of_message(Table::States, self.id, id);
-            writes.push(Write::Put(key.clone(), value::seal(&self.keys, &key, &state)));
+            writes.push(Write::Put(key.clone(), value::seal(&self.keys, &key, state)));
         }
-        for list in self.lists(&row, &state) {
+        for list in self.lists(row, state) {
             writes.push(Write::Put(list.row(self.id, at), entry.clone()));
         }
-        writes.extend(self.subject_row(incoming, received_at, thread));
+        writes.extend(self.subject_row(incoming, row.received_at, row.thread));
         writes.push(Write::Put(self.unindexed_row(at), vec![]));
         writes.push(Write::Change(self.id, Change { kind: ChangeKind::MessageCreated, id: id.0 }));
         Ok(writes)

@@ -217,7 +217,7 @@ impl Instance {
             rows.push(Write::Delete(RowKey::new(Table::Addresses, hash, [])));
         }
         let epoch = self.keyring.destroy(id, rows).await?;
-        self.used.invalidate(&id);
+        self.counts.invalidate(&id);
         self.quotas.invalidate(&id);
         Ok(epoch)
     }

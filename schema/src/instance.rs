@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use moka::sync::Cache;
 use seal::{AccountKeys, KeyFile};
 
+use crate::counts::Counts;
 use crate::keyring::Keyring;
 use crate::locks::Locks;
 use crate::opened::Opened;
-use crate::{AccountId, Backend, Clock, ListPosition, MailboxId, Millis, Position, Result, Role, Totals};
+use crate::{AccountId, Backend, Clock, ListPosition, MailboxId, Millis, Result, Role};
 
 /// What can be set for the whole instance.
 #[derive(Debug, Clone, Copy)]
@@ -42,8 +43,7 @@ pub struct Instance {
     /// Microseconds after `started` at which a message was last being kept.
     kept_at: AtomicU64,
     pub(crate) locks: Locks,
-    pub(crate) used: Cache<AccountId, Arc<AtomicU64>>,
-    pub(crate) totals: Cache<(AccountId, MailboxId), (Position, Totals)>,
+    pub(crate) counts: Cache<AccountId, Arc<Counts>>,
     pub(crate) quotas: Cache<AccountId, Option<u64>>,
     pub(crate) opened: Opened,
     pub(crate) unindexed: Cache<AccountId, Arc<std::sync::Mutex<Unindexed>>>,
@@ -80,8 +80,7 @@ impl Instance {
             started: Instant::now(),
             kept_at: AtomicU64::new(0),
             locks: Locks::default(),
-            used: Cache::new(100_000),
-            totals: Cache::new(100_000),
+            counts: Cache::new(100_000),
             quotas: Cache::new(100_000),
             opened: Opened::new(),
             unindexed: Cache::new(100_000),

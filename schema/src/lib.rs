@@ -12,6 +12,7 @@ mod change;
 mod clock;
 mod compression;
 pub mod contract;
+mod counts;
 mod credential;
 mod deletion;
 mod delivery;

@@ -12,7 +12,7 @@ const LOCKS: usize = 256;
 pub(crate) struct Locks {
     messages: Vec<Mutex<()>>,
     mailboxes: Vec<RwLock<()>>,
-    used: Vec<RwLock<()>>,
+    counts: Vec<RwLock<()>>,
     addresses: Mutex<()>,
 }
 
@@ -21,7 +21,7 @@ impl Default for Locks {
         Self {
             messages: (0..LOCKS).map(|_| Mutex::new(())).collect(),
             mailboxes: (0..LOCKS).map(|_| RwLock::new(())).collect(),
-            used: (0..LOCKS).map(|_| RwLock::new(())).collect(),
+            counts: (0..LOCKS).map(|_| RwLock::new(())).collect(),
             addresses: Mutex::new(()),
         }
     }
@@ -46,14 +46,14 @@ impl Instance {
         self.locks.mailboxes[usize::from(account.0[1])].read().await
     }
 
-    /// Guards the rows that tell what an account holds while they are added up.
-    pub(crate) async fn lock_used(&self, account: AccountId) -> RwLockWriteGuard<'_, ()> {
-        self.locks.used[usize::from(account.0[2])].write().await
+    /// Guards the rows of an account's lists while they are folded.
+    pub(crate) async fn lock_counts(&self, account: AccountId) -> RwLockWriteGuard<'_, ()> {
+        self.locks.counts[usize::from(account.0[2])].write().await
     }
 
-    /// Held by who changes those rows, from the write until it is counted along. Taken after the others.
-    pub(crate) async fn hold_used(&self, account: AccountId) -> RwLockReadGuard<'_, ()> {
-        self.locks.used[usize::from(account.0[2])].read().await
+    /// Held by who changes those rows, through [`crate::Account::hold_counts`]. Taken after the others.
+    pub(crate) async fn hold_counts(&self, account: AccountId) -> RwLockReadGuard<'_, ()> {
+        self.locks.counts[usize::from(account.0[2])].read().await
     }
 
     /// Guards how many addresses accounts have: held by who adds one, from the count to the write.

@@ -1,18 +1,15 @@
 //! The mailboxes of an account.
 
-use crate::entry::Entry;
 use crate::mailbox::MailboxRow;
 use crate::{
-    Account, Change, ChangeKind, Durability, Error, List, Mailbox, MailboxId, Result, Role, RowKey, Scan,
-    Table, Totals, Write, value,
+    Account, Change, ChangeKind, Durability, Error, List, Mailbox, MailboxId, Result, Role, RowKey, Table,
+    Totals, Write, value,
 };
 
 /// The most mailboxes an account has.
 pub(crate) const MAILBOXES: usize = 1_000;
 /// The most characters of a name.
 const NAME_CHARACTERS: usize = 255;
-/// List rows that are counted at once.
-const PAGE: usize = 10_000;
 
 /// What became of deleting a mailbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,7 +72,7 @@ impl Account {
     pub async fn mailboxes(&self) -> Result<Vec<(Mailbox, Totals)>> {
         let mut listed = Vec::new();
         for mailbox in self.all_mailboxes().await? {
-            let totals = self.totals(mailbox.id).await?;
+            let totals = self.instance.totals(self.id, List::Mailbox(mailbox.id)).await?;
             listed.push((mailbox, totals));
         }
         Ok(listed)
@@ -84,42 +81,9 @@ impl Account {
     /// A mailbox with exact totals; `None` if there is none with this id.
     pub async fn mailbox(&self, id: MailboxId) -> Result<Option<(Mailbox, Totals)>> {
         match self.mailbox_row(id).await? {
-            Some(mailbox) => Ok(Some((mailbox, self.totals(id).await?))),
+            Some(mailbox) => Ok(Some((mailbox, self.instance.totals(self.id, List::Mailbox(id)).await?))),
             None => Ok(None),
         }
-    }
-
-    /// Counts a mailbox's list rows, unless nothing has changed in the account since it was last done.
-    async fn totals(&self, id: MailboxId) -> Result<Totals> {
-        let position = self.position().await?;
-        if let Some((counted_at, totals)) = self.instance.totals.get(&(self.id, id))
-            && counted_at == position
-        {
-            return Ok(totals);
-        }
-        let (table, partition) = List::Mailbox(id).partition(self.id);
-        let mut scan = Scan::all(table, partition, PAGE);
-        let mut totals = Totals::default();
-        loop {
-            let rows = self.backend().store.scan(&scan).await?;
-            for (_, entry) in &rows {
-                let entry = Entry::from_bytes(entry);
-                totals.total += 1;
-                totals.unread += u64::from(entry.unread);
-                totals.size += entry.size;
-            }
-            match rows.into_iter().nth(PAGE - 1) {
-                Some((last, _)) => scan = scan.above(last),
-                None => break,
-            }
-        }
-        self.instance.totals.insert((self.id, id), (position, totals));
-        Ok(totals)
-    }
-
-    /// Octets of all messages as received.
-    pub async fn used(&self) -> Result<u64> {
-        Ok(self.instance.used(self.id).await?.load(std::sync::atomic::Ordering::Relaxed))
     }
 
     /// Creates a mailbox.

@@ -1,10 +1,6 @@
 //! What an account holds, against what it may hold.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use crate::entry::Entry;
-use crate::{AccountId, Instance, Result, Table};
+use crate::{AccountId, Instance, List, Result};
 
 impl Instance {
     /// Whether the account holds as much as it may, so that not even a small message finds room.
@@ -16,7 +12,7 @@ impl Instance {
     pub(crate) async fn has_room(&self, id: AccountId, octets: u64) -> Result<bool> {
         match self.quota(id).await? {
             Some(quota) => {
-                let used = self.used(id).await?.load(Ordering::Relaxed);
+                let used = self.totals(id, List::Account).await?.size;
                 Ok(used.saturating_add(octets) <= quota)
             }
             None => Ok(true),
@@ -43,32 +39,5 @@ impl Instance {
         // Also after a failure, which does not say whether the row was written.
         self.quotas.invalidate(&id);
         changed
-    }
-
-    /// Octets that the account holds: folded from its rows once, then counted along.
-    pub(crate) async fn used(&self, id: AccountId) -> Result<Arc<AtomicU64>> {
-        if let Some(used) = self.used.get(&id) {
-            return Ok(used);
-        }
-        let _turn = self.lock_used(id).await;
-        if let Some(used) = self.used.get(&id) {
-            return Ok(used);
-        }
-        let mut used = 0;
-        for (_, entry) in self.account_rows(Table::MessagesByAccount, id).await? {
-            used += Entry::from_bytes(&entry).size;
-        }
-        let used = Arc::new(AtomicU64::new(used));
-        self.used.insert(id, used.clone());
-        Ok(used)
-    }
-
-    /// Counts octets that came, or, if negative, went: by who has held [`Instance::hold_used`] since before the write.
-    pub(crate) fn count_used(&self, id: AccountId, octets: i64) {
-        if let Some(used) = self.used.get(&id) {
-            let _ = used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
-                Some(used.saturating_add_signed(octets))
-            });
-        }
     }
 }

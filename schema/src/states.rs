@@ -6,8 +6,8 @@ use std::sync::Arc;
 use crate::deletion;
 use crate::entry::Entry;
 use crate::{
-    Account, Change, ChangeKind, Durability, Error, Job, List, ListPosition, Message, MessageId, MessageRow,
-    Patched, Result, Role, RowKey, State, StatePatch, Table, Write, value,
+    Account, Change, ChangeKind, Error, Job, List, ListPosition, Message, MessageId, MessageRow, Patched,
+    Result, Role, RowKey, State, StatePatch, Table, Write, value,
 };
 
 /// What became of a delete.
@@ -95,9 +95,12 @@ impl Account {
             state.version += 1;
             let then = self.state_writes(id, &current, &state);
             let new = value::seal(&self.keys, &current.key, &state);
+            let counting = self.hold_counts().await;
             if self.backend().store.replace(current.key.clone(), current.sealed, Some(new), then).await? {
+                counting.note(Some(&current.state), Some(&state), current.row.size);
                 return Ok(Patched::Done(Box::new(self.as_message(id, current.row, state).await?)));
             }
+            counting.note_nothing();
         }
     }
 
@@ -147,21 +150,20 @@ impl Account {
                     }
                 }
             }
-            let size = i64::try_from(current.row.size).map_or(i64::MIN, |size| -size);
             let then = self.destroying_writes(id, &current).await?;
             // First the job, which waits for this turn: what a crash leaves between the two is a job that finds the
             // message there, not bytes that nobody takes away.
             let job = Job::RemoveMessage { account: self.id, message: id };
             self.backend().queue.publish(vec![job]).await?;
-            let counting = self.instance.hold_used(self.id).await;
+            let counting = self.hold_counts().await;
             if self.backend().store.replace(current.key, current.sealed, None, then).await? {
-                self.instance.count_used(self.id, size);
-                drop(counting);
+                counting.note(Some(&current.state), None, current.row.size);
                 // One that came or went meanwhile may have counted on this one.
                 self.keep_listed(Table::ThreadsByActivity, current.row.thread.0).await?;
                 self.keep_listed(Table::DiscussionsByActivity, current.row.discussion.0).await?;
                 return Ok(Deleted::Destroyed);
             }
+            counting.note_nothing();
         }
     }
 
@@ -196,7 +198,7 @@ impl Account {
             writes.push(Write::Put(key.clone(), entry.clone()));
         }
         if repair && !writes.is_empty() {
-            self.backend().store.write(writes, Durability::Now).await?;
+            self.mend_lists(writes).await?;
         }
         Ok((missing, wrong))
     }

@@ -1,7 +1,7 @@
 //! What an account sees, on the embedded backend.
 
 use embedded::{Embedded, Options};
-use schema::contract::{limits, races, stories};
+use schema::contract::{faults, limits, races, stories};
 
 macro_rules! stories {
     ($of:ident: $($name:ident)*) => {
@@ -56,4 +56,9 @@ stories! {
     limits:
     an_account_has_so_many_mailboxes_and_no_more
     an_account_has_so_many_addresses_and_no_more
+}
+
+stories! {
+    faults:
+    an_answer_that_gets_lost_is_not_counted_wrong
 }

@@ -5,6 +5,7 @@
 
 pub mod blobs;
 pub mod cache;
+pub mod faults;
 pub mod index;
 pub mod limits;
 pub mod queue;

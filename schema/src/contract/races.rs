@@ -6,7 +6,7 @@ use std::path::Path;
 use super::stories::{ids, instance, keep, keep_with, message, new_account, threads};
 use crate::{
     Account, Arrival, Backend, Deleted, Durability, Job, List, ListFilter, ListPosition, MessageId,
-    Recipient, RowKey, StatePatch, Table, Write,
+    Recipient, Role, RowKey, StatePatch, Table, Totals, Write,
 };
 
 const DELAY: std::time::Duration = std::time::Duration::from_secs(60);
@@ -229,7 +229,11 @@ pub async fn what_an_account_holds_is_counted_once(backend: Backend, keys: &Path
         for number in 0..8 {
             let account = bob.clone();
             tasks.push(tokio::spawn(async move {
-                keep(&account, &message(&format!("{number}@x"), &[], "Come")).await;
+                let id = keep(&account, &message(&format!("{number}@x"), &[], "Come")).await.id;
+                let seen = StatePatch { keywords: vec![("$seen".into(), true)], ..StatePatch::default() };
+                if number % 2 == 0 {
+                    account.patch(id, &seen).await.unwrap();
+                }
             }));
             if number == 4 {
                 let account = bob.clone();
@@ -240,6 +244,7 @@ pub async fn what_an_account_holds_is_counted_once(backend: Backend, keys: &Path
             let account = bob.clone();
             tasks.push(tokio::spawn(async move {
                 account.used().await.unwrap();
+                account.mailboxes().await.unwrap();
             }));
         }
         for task in tasks {
@@ -249,5 +254,10 @@ pub async fn what_an_account_holds_is_counted_once(backend: Backend, keys: &Path
         assert_eq!(page.items.len(), 8);
         let held: u64 = page.items.iter().map(|message| message.row.size).sum();
         assert_eq!(bob.used().await.unwrap(), held);
+        let unread = page.items.iter().filter(|message| message.state.is_unread()).count() as u64;
+        let inbox = bob.mailbox(bob.role_mailbox(Role::Inbox)).await.unwrap().unwrap().1;
+        assert_eq!((inbox.total, inbox.unread, inbox.size), (8, unread, held));
+        let trash = bob.mailbox(bob.role_mailbox(Role::Trash)).await.unwrap().unwrap().1;
+        assert_eq!(trash, Totals::default());
     }
 }
