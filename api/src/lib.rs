@@ -8,6 +8,8 @@ mod auth;
 mod conditions;
 mod edge;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod json;
 mod memory;
 mod octets;
