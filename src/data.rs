@@ -90,14 +90,32 @@ impl DataDirectory {
     /// If it is not absent or empty, but for a restore of the same instance that was cut short.
     pub fn take_for_restore(path: &Path, instance: [u8; 16]) -> Result<Self, Failure> {
         DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-        if is_empty(path)? {
+        let is_begun = !is_empty(path)?;
+        if !is_begun {
             write_whole(path, UNRESTORED, &hex(&instance))?;
         }
         let directory = Self::take_as(path, UNRESTORED)?;
         if !directory.is_new || directory.instance != instance {
             return Err(Failure::config(format!("the directory {} is not empty", path.display())));
         }
+        if is_begun {
+            // Whatever was restored may be of another backup, or half of what is to be taken away.
+            directory.clear()?;
+        }
         Ok(directory)
+    }
+
+    /// Removes everything that a restore has put there.
+    fn clear(&self) -> io::Result<()> {
+        for entry in std::fs::read_dir(&self.path)? {
+            let entry = entry?;
+            match entry.file_name().to_str() {
+                Some(LOCK | UNRESTORED) => {}
+                _ if entry.file_type()?.is_dir() => std::fs::remove_dir_all(entry.path())?,
+                _ => std::fs::remove_file(entry.path())?,
+            }
+        }
+        File::open(&self.path)?.sync_all()
     }
 
     /// The directory.
@@ -266,14 +284,20 @@ mod tests {
     }
 
     #[test]
-    fn a_restore_that_was_cut_short_is_not_served_and_goes_on() {
+    fn a_restore_that_was_cut_short_is_not_served_and_begins_anew() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("data");
         drop(DataDirectory::take_for_restore(&path, [7; 16]).unwrap());
         let refused = DataDirectory::take(&path).err().unwrap();
         assert!(refused.to_string().contains("signet restore"), "{refused}");
         assert!(DataDirectory::take_for_restore(&path, [8; 16]).is_err());
-        DataDirectory::take_for_restore(&path, [7; 16]).unwrap().finish().unwrap();
+        // It begins anew: what is there may be of another backup.
+        std::fs::create_dir_all(path.join("store/0")).unwrap();
+        std::fs::write(path.join("store/0/1"), "rows").unwrap();
+        let mut again = DataDirectory::take_for_restore(&path, [7; 16]).unwrap();
+        assert!(!path.join("store").exists());
+        again.finish().unwrap();
+        drop(again);
         let restored = DataDirectory::take(&path).unwrap();
         assert!(!restored.is_new() && restored.instance() == [7; 16]);
         drop(restored);

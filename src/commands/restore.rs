@@ -36,11 +36,8 @@ pub fn run(config: &Config, from: &Path, json: bool) -> Result<(), Failure> {
     })?;
     let mut data = DataDirectory::take_for_restore(&config.data(), instance)?;
     let path = data.path().to_owned();
-    let entries = match embedded::Embedded::restore(&from.join(BACKUP_DATA), &path) {
-        // A restore that was cut short after this step goes on behind it.
-        Err(embedded::BackupError::NotEmpty) => 0,
-        restored => restored.map_err(|error| Failure::of("the backup was not restored", &error))?,
-    };
+    let entries = embedded::Embedded::restore(&from.join(BACKUP_DATA), &path)
+        .map_err(|error| Failure::of("the backup was not restored", &error))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let purged = runtime.block_on(apply(config, &data, key_file, copy.unwrap_or_default()))?;
     data.finish()?;
