@@ -16,7 +16,7 @@ const OUTPUT: usize = 32 << 10;
 /// Octets of one line that are skipped before the connection is given up.
 const ENDLESS: usize = 1 << 20;
 /// How long a client that is told to go may take to hear it.
-const FAREWELL: Duration = Duration::from_secs(1);
+const FAREWELL: Duration = Duration::from_millis(400);
 
 /// Why nothing more comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

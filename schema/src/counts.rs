@@ -1,4 +1,5 @@
-//! What lists hold, counted: folded from their rows once, then counted along with each write.
+//! What lists hold, counted: folded from their rows once, then counted along with each write. That is right within one
+//! process; where several write, none of them sees the others' writes.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -60,6 +61,13 @@ impl Instance {
         }
         self.counts.get_with(account, Default::default).lists().insert(list, totals);
         Ok(totals)
+    }
+
+    /// Forgets a list that is not there any more.
+    pub(crate) fn forget_totals(&self, account: AccountId, list: List) {
+        if let Some(counts) = self.counts.get(&account) {
+            counts.lists().remove(&list);
+        }
     }
 
     fn known_totals(&self, account: AccountId, list: List) -> Option<Totals> {

@@ -166,7 +166,7 @@ impl Account {
         mut from: Option<ListPosition>,
         limit: usize,
     ) -> Result<ActivityPage<L::Item>> {
-        let (mut items, mut rows_looked_at, mut looked_at) = (Vec::new(), 0, 0);
+        let (mut items, mut rows_looked_at, mut looked_at, mut breath) = (Vec::new(), 0, 0, 0);
         loop {
             let partition = (L::TABLE, self.id.as_bytes().to_vec());
             let rows = self.backend().store.scan(&scan_times(partition, filter, from, limit + 1)).await?;
@@ -178,7 +178,11 @@ impl Account {
                 if items.len() == limit || is_enough {
                     return Ok(ActivityPage { items, next: from });
                 }
-                // Whoever waits for a page only so long is to be asked now and then.
+                // Others are to be heard now and then, and whoever waits for a page only so long.
+                if looked_at - breath >= MESSAGES {
+                    breath = looked_at;
+                    tokio::task::yield_now().await;
+                }
                 tokio::task::consume_budget().await;
                 rows_looked_at += 1;
                 from = Some(place);
@@ -204,23 +208,31 @@ impl Account {
         Ok(self.messages(&ids).await?.into_iter().flatten().collect())
     }
 
-    /// A page of a thread's messages above `from`, oldest first, also under an id that has become part of another;
-    /// `None` if there is no such thread.
+    /// What the thread is now, and a page of its messages above `from`, oldest first, also under an id that has become
+    /// part of another; `None` if there is no such thread.
     pub async fn thread(
         &self,
         id: ThreadId,
         from: Option<ListPosition>,
         limit: usize,
-    ) -> Result<Option<MessagePage>> {
-        let root = self.root(id).await?;
-        let mut places = self.oldest_of_thread(root, from, limit + 1).await?;
-        if places.is_empty() && from.is_none() {
-            return Ok(None);
-        }
+    ) -> Result<Option<(ThreadId, MessagePage)>> {
+        let mut root = self.root(id).await?;
+        let mut places = loop {
+            let places = self.oldest_of_thread(root, from, limit + 1).await?;
+            // It may have become part of another meanwhile, and its messages with it.
+            match self.root(root).await? {
+                same if same == root => break places,
+                other => root = other,
+            }
+        };
         let has_more = places.len() > limit;
         places.truncate(limit);
         let next = places.last().copied().filter(|_| has_more);
-        Ok(Some(MessagePage { items: self.messages_at(&places).await?, next }))
+        let items = self.messages_at(&places).await?;
+        if items.is_empty() && from.is_none() && next.is_none() {
+            return Ok(None);
+        }
+        Ok(Some((root, MessagePage { items, next })))
     }
 
     /// A page of discussions whose newest message lies within the filter's times and that have a message, among their

@@ -55,7 +55,13 @@ impl Account {
         Role::ALL.into_iter().any(|role| self.role_mailbox(role) == id)
     }
 
-    async fn all_mailboxes(&self) -> Result<Vec<Mailbox>> {
+    /// Whether the account has this mailbox.
+    pub async fn has_mailbox(&self, id: MailboxId) -> Result<bool> {
+        Ok(self.mailbox_row(id).await?.is_some())
+    }
+
+    /// The account's mailboxes: those with a role first, then by name.
+    pub async fn all_mailboxes(&self) -> Result<Vec<Mailbox>> {
         let mut mailboxes = Vec::new();
         for (clustering, sealed) in self.instance.account_rows(Table::Mailboxes, self.id).await? {
             let id =
@@ -68,7 +74,7 @@ impl Account {
         Ok(mailboxes)
     }
 
-    /// The account's mailboxes with exact totals: those with a role first, then by name.
+    /// The same with exact totals.
     pub async fn mailboxes(&self) -> Result<Vec<(Mailbox, Totals)>> {
         let mut listed = Vec::new();
         for mailbox in self.all_mailboxes().await? {
@@ -152,6 +158,7 @@ impl Account {
         let change = Change { kind: ChangeKind::MailboxDestroyed, id: id.0 };
         let writes = vec![Write::Delete(self.mailbox_key(id)), Write::Change(self.id, change)];
         self.backend().store.write(writes, Durability::Now).await?;
+        self.instance.forget_totals(self.id, List::Mailbox(id));
         Ok(MailboxDeleted::Done)
     }
 }

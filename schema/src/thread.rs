@@ -233,7 +233,8 @@ impl Account {
     /// The newest message of a thread with all its parts.
     pub(crate) async fn newest_of_thread(&self, root: ThreadId, limit: usize) -> Result<Vec<ListPosition>> {
         let mut newest = Vec::new();
-        for part in self.thread_parts(root).await? {
+        // The root last: what is being moved there from a part is then seen in one of them at least.
+        for part in self.thread_parts(root).await?.into_iter().rev() {
             newest.extend(self.newest(List::Thread(part), limit).await?);
         }
         newest.sort_by(|a, b| b.cmp(a));
@@ -251,7 +252,7 @@ impl Account {
         limit: usize,
     ) -> Result<Vec<ListPosition>> {
         let mut oldest = Vec::new();
-        for part in self.thread_parts(root).await? {
+        for part in self.thread_parts(root).await?.into_iter().rev() {
             let (table, partition) = List::Thread(part).partition(self.id);
             let mut scan = Scan::all(table, partition, limit);
             if let Some(from) = from {

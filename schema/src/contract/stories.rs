@@ -291,7 +291,7 @@ pub async fn threads_do_not_depend_on_the_order(backend: Backend, keys: &Path) {
         assert_eq!(connected.len(), 1, "order {order:?}");
         assert!(!connected.contains(&found[&alone]));
         let thread = connected.into_iter().next().unwrap();
-        assert_eq!(account.thread(thread, None, 10).await.unwrap().unwrap().items.len(), 3);
+        assert_eq!(account.thread(thread, None, 10).await.unwrap().unwrap().1.items.len(), 3);
         let page = account.threads(&ListFilter::default(), None, 10).await.unwrap();
         assert_eq!(
             page.items.iter().map(|thread| thread.messages.len()).collect::<Vec<_>>(),
