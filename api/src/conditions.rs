@@ -17,6 +17,11 @@ pub(crate) fn is_expected(headers: &HeaderMap, tag: &HeaderValue) -> bool {
         || tags(headers, header::IF_MATCH).any(|each| each == "*" || each.as_bytes() == tag.as_bytes())
 }
 
+/// Whether `If-Match` asks for the thing to be there, whatever it is by now.
+pub(crate) fn is_any_expected(headers: &HeaderMap) -> bool {
+    tags(headers, header::IF_MATCH).any(|each| each == "*")
+}
+
 /// Whether `If-None-Match` names the tag; weak or not makes no difference (§13.1.2).
 fn is_known(headers: &HeaderMap, tag: &HeaderValue) -> bool {
     tags(headers, header::IF_NONE_MATCH)

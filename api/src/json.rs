@@ -14,6 +14,10 @@ use utoipa::openapi::schema::{AdditionalProperties, KnownFormat, ObjectBuilder, 
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
+use crate::memory::Held;
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
 /// An id: 32 lower-case hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Id(pub [u8; 16]);
@@ -173,7 +177,15 @@ pub(crate) fn json<T: Serialize>(status: StatusCode, value: &T) -> Response {
     serde_json::to_writer(&mut body, value).expect("what we answer has string keys and goes to memory");
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(header::CONTENT_TYPE, JSON);
+    response
+}
+
+/// 200 with a JSON body that holds memory until it is sent.
+pub(crate) fn held_json<T: Serialize>(value: &T, held: Held) -> Response {
+    let body = serde_json::to_vec(value).expect("what we answer has string keys and goes to memory");
+    let mut response = Response::new(held.body(body.into()));
+    response.headers_mut().insert(header::CONTENT_TYPE, JSON);
     response
 }
 

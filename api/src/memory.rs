@@ -9,6 +9,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 use crate::error::Problem;
 
@@ -16,6 +17,9 @@ use crate::error::Problem;
 const UNIT: u64 = 1 << 10;
 /// Octets that are handed to a connection at once. What a client has not taken yet is counted.
 const CHUNK: usize = 64 << 10;
+/// Octets a second that a client takes at least, and how long it may take beyond that.
+const RATE: u64 = 32 << 10;
+const GRACE: Duration = Duration::from_secs(60);
 
 /// Octets of opened messages that may be in memory.
 pub(crate) struct Memory {
@@ -60,21 +64,23 @@ impl Held {
         drop(self.0.split(self.0.num_permits().saturating_sub(wanted)));
     }
 
-    /// A body of octets that holds the memory until they are sent.
+    /// A body of octets that holds the memory until they are sent, or the client has taken too long for them.
     pub(crate) fn body(mut self, bytes: Bytes) -> Body {
         self.shrink_to(bytes.len());
-        Body::new(Sending { bytes, _held: self })
+        let until = Instant::now() + GRACE + Duration::from_secs(bytes.len() as u64 / RATE);
+        Body::new(Sending { bytes, until, _held: self })
     }
 }
 
 struct Sending {
     bytes: Bytes,
+    until: Instant,
     _held: Held,
 }
 
 impl hyper::body::Body for Sending {
     type Data = Bytes;
-    type Error = std::convert::Infallible;
+    type Error = std::io::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
@@ -82,6 +88,9 @@ impl hyper::body::Body for Sending {
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         if self.bytes.is_empty() {
             return Poll::Ready(None);
+        }
+        if Instant::now() > self.until {
+            return Poll::Ready(Some(Err(std::io::ErrorKind::TimedOut.into())));
         }
         let length = self.bytes.len().min(CHUNK);
         // A copy: a slice would keep all of the octets in memory after this body is gone.
@@ -138,5 +147,16 @@ mod tests {
         assert!(memory.hold(MIB / 2 + 1).await.is_err());
         assert_eq!(body.collect().await.unwrap().to_bytes(), octets);
         assert!(memory.hold(MIB).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_too_long_for_a_body_does_not_get_the_rest() {
+        let memory = memory(4 * MIB);
+        let mut body = memory.hold(MIB).await.unwrap().body(vec![0; MIB as usize].into());
+        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap().len(), CHUNK);
+        tokio::time::advance(GRACE + Duration::from_secs(MIB / RATE - 1)).await;
+        assert!(body.frame().await.unwrap().is_ok());
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert!(body.frame().await.unwrap().is_err());
     }
 }

@@ -87,7 +87,8 @@ impl Octets {
             Asked::All => (StatusCode::OK, self.bytes, None),
             Asked::Part(from, to) => {
                 let range = format!("bytes {from}-{}/{length}", to - 1);
-                (StatusCode::PARTIAL_CONTENT, self.bytes.slice(from..to), Some(range))
+                // A slice would keep all of the octets in memory, of which only these are counted from now on.
+                (StatusCode::PARTIAL_CONTENT, Bytes::copy_from_slice(&self.bytes[from..to]), Some(range))
             }
             Asked::Unsatisfiable => {
                 let mut problem = Problem::new(

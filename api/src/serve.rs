@@ -1,12 +1,13 @@
-//! Answers HTTP on a listener until told to stop.
+//! Answers HTTP on a listener until told to stop: version 1.1, which any proxy in front speaks to what is behind it.
+//! Version 2 would let a client hold an answer's memory by never taking it, without the socket ever being full.
 
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
+use hyper::server::conn::http1::Builder;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use proxy_protocol::Policy;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -128,39 +129,22 @@ impl Connection {
         // Small answers are not to wait for the peer's acknowledgement of the one before.
         let _ = self.stream.set_nodelay(true);
         let router = self.router;
-        let begun = CancellationToken::new();
-        let begins = begun.clone();
         let service = hyper::service::service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
-            begins.cancel();
             request.extensions_mut().insert(peer);
             router.clone().oneshot(request)
         });
-        let mut builder = Builder::new(TokioExecutor::new());
+        let mut builder = Builder::new();
         builder
-            .http1()
             .timer(TokioTimer::new())
             .header_read_timeout(settings.header_time)
             .max_buf_size(settings.header_bytes.max(8 << 10));
-        builder
-            .http2()
-            .timer(TokioTimer::new())
-            .max_header_list_size(u32::try_from(settings.header_bytes).unwrap_or(u32::MAX))
-            .max_concurrent_streams(100)
-            .keep_alive_interval(Some(Duration::from_secs(60)));
         let mut stream = TimeoutWriter::new(self.stream);
         stream.set_timeout(Some(settings.write_time));
         let stream = Box::pin(stream);
         let connection = builder.serve_connection(TokioIo::new(stream), service);
         tokio::pin!(connection);
-        // Until it is known which HTTP a client speaks, nothing of hyper's limits the wait.
-        let silent = async {
-            if tokio::time::timeout(settings.header_time, begun.cancelled()).await.is_ok() {
-                std::future::pending::<()>().await;
-            }
-        };
         let ended = tokio::select! {
             ended = &mut connection => ended,
-            () = silent => return,
             () = stop.cancelled() => {
                 connection.as_mut().graceful_shutdown();
                 connection.await

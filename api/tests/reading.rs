@@ -163,6 +163,20 @@ async fn messages_that_are_being_sent_take_no_more_memory_than_they_may() {
     }
     drop(sending);
     assert_eq!(bob.get(&path).await.status, 200);
+    // Of a range only that is in memory, and so counted.
+    let request = bob.request(http::Method::GET, &path).header("range", "bytes=0-262143");
+    let sending = service.router.clone().oneshot(request.body(axum::body::Body::empty()).unwrap()).await;
+    assert_eq!(sending.as_ref().unwrap().status(), 206);
+    assert_eq!(bob.get(&format!("/v1/messages/{small}")).await.status, 200);
+    drop(sending);
+    // So is a message as JSON, until it is sent.
+    let path = format!("/v1/messages/{id}");
+    let request = bob.request(http::Method::GET, &path).body(axum::body::Body::empty()).unwrap();
+    let sending = service.router.clone().oneshot(request).await.unwrap();
+    assert_eq!(sending.status(), 200);
+    assert_eq!(bob.get(&path).await.status, 503);
+    drop(sending);
+    assert_eq!(bob.get(&path).await.status, 200);
     assert_eq!(bob.get(&format!("/v1/messages/{small}")).await.status, 200);
 }
 
@@ -191,6 +205,25 @@ async fn a_search_that_few_pass_goes_on_after_what_it_has_looked_at() {
         }
         assert_eq!((seen, pages), (vec![flagged.to_string()], 2), "{sort}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_search_ends_where_all_were_received_at_once() {
+    let settings = ApiSettings { search_candidates: 500, ..ApiSettings::default() };
+    let service = Service::start_with(settings).await;
+    let bob = service.client("bob@one.example").await;
+    let mut sent = Vec::new();
+    for number in 0..600 {
+        sent.push(bob.deliver(&message(&format!("Note {number}"), "word"), T).await);
+    }
+    // The last one that is looked at.
+    let flagged = *sent.iter().min().unwrap();
+    patch(&bob, flagged, json!({ "keywords": { "$flagged": true } })).await;
+    let first = bob.get("/v1/search?q=word%20is:flagged&sort=date").await.json();
+    assert_eq!(first["items"], json!([]));
+    let cursor = first["nextCursor"].as_str().unwrap();
+    let second = bob.get(&format!("/v1/search?q=word%20is:flagged&sort=date&cursor={cursor}")).await.json();
+    assert_eq!((ids(&second), &second["nextCursor"]), (vec![flagged.to_string().as_str()], &Value::Null));
 }
 
 #[tokio::test(flavor = "multi_thread")]

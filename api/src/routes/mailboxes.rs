@@ -171,7 +171,7 @@ pub(crate) async fn by_parameter(account: &Account, field: &str, text: &str) -> 
         return Ok(account.role_mailbox(role));
     }
     if let Some(id) = Id::parse(text).map(|id| MailboxId(id.0))
-        && account.mailbox(id).await?.is_some()
+        && account.has_mailbox(id).await?
     {
         return Ok(id);
     }

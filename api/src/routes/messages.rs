@@ -5,6 +5,7 @@ mod detail;
 mod head;
 pub(crate) mod state;
 
+use std::hash::{Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -19,7 +20,7 @@ use super::mailboxes::by_parameter;
 use crate::auth::Caller;
 use crate::conditions::unmet;
 use crate::error::{Answer, Problem};
-use crate::json::{Time, ok};
+use crate::json::{Time, held_json, ok};
 use crate::page::Listing;
 use crate::router::Api;
 use crate::valid::{NoParameters, Parameters};
@@ -147,10 +148,11 @@ pub(crate) async fn read(
     if let Some(unmet) = unmet(&headers, &tag)? {
         return Ok(unmet);
     }
-    let _held = api.memory.hold(message.row.size).await?;
+    let held = api.memory.hold(message.row.size).await?;
     let raw = caller.account.raw(id).await?.ok_or_else(Problem::not_found)?;
     let limits = caller.account.instance().settings.limits;
-    let mut response = apart(raw.len(), move || ok(&MessageDetail::new(message, &raw, &limits))).await?;
+    let mut response =
+        apart(raw.len(), move || held_json(&MessageDetail::new(message, &raw, &limits), held)).await?;
     response.headers_mut().insert(header::ETAG, tag);
     Ok(response)
 }
@@ -169,9 +171,10 @@ pub(crate) async fn apart<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.map_err(|_| Problem::internal())
 }
 
-/// The entity tag of a message: of all in it that can change.
+/// The entity tag of a message: of all in it that can change. The version alone begins anew where a message comes back.
 pub(crate) fn etag(message: &Message) -> HeaderValue {
-    let [a, b, c, d, ..] = message.thread.0;
-    let tag = format!("\"{}-{:08x}\"", message.state.version, u32::from_be_bytes([a, b, c, d]));
+    let mut hasher = std::hash::DefaultHasher::new();
+    (message.thread.0, &message.state.mailboxes, &message.state.keywords).hash(&mut hasher);
+    let tag = format!("\"{}-{:016x}\"", message.state.version, hasher.finish());
     HeaderValue::from_str(&tag).expect("digits and quotes are a header's value")
 }

@@ -46,7 +46,7 @@ pub(crate) struct SearchParameters {
     /// parentheses, the fields `from:` `to:` `cc:` `subject:` `body:` `filename:` `list:`, also for several texts as in
     /// `from:(ada OR bob)`, and `has:attachment` `is:unread` `is:read` `is:flagged` `is:answered` `is:draft` `keyword:`
     /// `in:` (role, id or name of a mailbox) `after:` `before:` (a date or a time) `larger:` `smaller:` (octets, or with
-    /// k, m, g). An operator where it means nothing is refused; in quotes it is a text.
+    /// k, m, g). An operator where it means nothing is refused; in quotes all but `*` are text.
     #[validate(length(min = 1, max = 2048))]
     q: String,
     /// Items of a page; 50 unless given.
@@ -173,7 +173,7 @@ async fn named_mailboxes(node: &Node, account: &Account) -> Answer<Vec<Mailbox>>
         }
     }
     match names(node) {
-        true => Ok(account.mailboxes().await?.into_iter().map(|(mailbox, _)| mailbox).collect()),
+        true => Ok(account.all_mailboxes().await?),
         false => Ok(Vec::new()),
     }
 }
@@ -183,6 +183,7 @@ fn find_mailbox(mailboxes: &[Mailbox], account: &Account, text: &str) -> Option<
     if let Some(role) = Role::from_name(text) {
         return Some(account.role_mailbox(role));
     }
+    let text = &*mail::terms::composed(text);
     let id = Id::parse(text).map(|id| MailboxId(id.0));
     let by_id = mailboxes.iter().find(|mailbox| Some(mailbox.id) == id);
     let by_name = || mailboxes.iter().find(|mailbox| mailbox.name == text);
@@ -232,12 +233,20 @@ async fn find_snippet(
     if snippet.preview.is_some() || snippet.subject.is_some() || wanted.skips_body() {
         return Ok(snippet);
     }
-    let _held = api.memory.hold(message.row.size).await?;
-    let Some(raw) = account.raw(message.id).await? else { return Ok(snippet) };
+    // A hit is shown without where it matches rather than not at all.
+    let Ok(held) = api.memory.hold(message.row.size).await else { return Ok(snippet) };
+    let raw = match account.raw(message.id).await {
+        Ok(Some(raw)) => raw,
+        Err(error) if error.is_transient() => return Err(error.into()),
+        Ok(None) | Err(_) => return Ok(snippet),
+    };
     let limits = account.instance().settings.limits;
     let wanted = wanted.clone();
-    snippet.preview =
-        apart(raw.len(), move || query::in_body(&wanted, &mail::parse(&raw, &limits).text_body())).await?;
+    let find = move || {
+        let _held = held;
+        query::in_body(&wanted, &mail::parse(&raw, &limits).text_body())
+    };
+    snippet.preview = apart(message.row.size as usize, find).await?;
     Ok(snippet)
 }
 
@@ -317,7 +326,7 @@ impl Search<'_> {
         };
         let first = if self.order == Order::Date { 0 } else { from.map_or(0, |place| place.offset as usize) };
         let mut offset = first;
-        let (mut hits, mut next, mut matched) = (Vec::new(), None, 0u64);
+        let (mut hits, mut next, mut matched, mut looked_at) = (Vec::new(), None, 0u64, 0);
         let (mut index_total, mut ended) = ((0, false), false);
         // The first page of a filtered search counts on to its total; any other stops after its last hit.
         let counts = self.plan.filter.is_some() && from.is_none();
@@ -330,6 +339,7 @@ impl Search<'_> {
             let last = found.hits.last().cloned();
             for (hit, admitted) in found.hits.into_iter().zip(states) {
                 let passed = by_date.is_none_or(|place| (hit.received_at, hit.id) < (place.at, place.id));
+                looked_at += usize::from(passed);
                 if admitted && passed {
                     matched += 1;
                     if hits.len() < limit {
@@ -345,7 +355,7 @@ impl Search<'_> {
                 break;
             }
             // The page is short then, and the next goes on after what was looked at.
-            if !ended && offset - first >= self.candidates {
+            if !ended && self.plan.filter.is_some() && looked_at >= self.candidates {
                 next = next.or(last.map(|last| (last, offset)));
                 break;
             }

@@ -155,8 +155,8 @@ pub(crate) async fn read(
     let listing = Listing::new(&caller.account, "thread").with(Some(id.0));
     let from = listing.position(given.cursor.as_deref())?;
     let limit = given.limit.map_or(THREAD_LIMIT, usize::from);
-    let page = caller.account.thread(ThreadId(id.0), from, limit).await?.ok_or_else(Problem::not_found)?;
+    let found = caller.account.thread(ThreadId(id.0), from, limit).await?;
+    let (root, page) = found.ok_or_else(Problem::not_found)?;
     let next_cursor = listing.next(page.next);
-    let id = page.items.first().map_or(id, |message| Id(message.thread.0));
-    Ok(ok(&Thread { id, messages: page.items.into_iter().map(Head::new).collect(), next_cursor }))
+    Ok(ok(&Thread { id: Id(root.0), messages: page.items.into_iter().map(Head::new).collect(), next_cursor }))
 }

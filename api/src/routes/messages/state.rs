@@ -11,7 +11,7 @@ use validator::{Validate, ValidationError};
 use super::super::PathId;
 use super::{Head, check_keyword, etag};
 use crate::auth::Caller;
-use crate::conditions::is_expected;
+use crate::conditions::{is_any_expected, is_expected};
 use crate::error::{Answer, FieldError, Problem};
 use crate::json::{Id, no_content, ok};
 use crate::valid::{Body, NoParameters, Parameters};
@@ -86,13 +86,15 @@ pub(crate) struct Patch {
     pub mailbox_ids: Option<Member>,
 }
 
-/// The version to insist on, if `If-Match` is there; 412 if none of its tags is the message's.
+/// The version to insist on, if `If-Match` names one; 412 if none of its tags is the message's.
 async fn check_expected(account: &Account, id: MessageId, headers: &HeaderMap) -> Answer<Option<u64>> {
     if !headers.contains_key(header::IF_MATCH) {
         return Ok(None);
     }
     let message = account.message(id).await?.ok_or_else(Problem::not_found)?;
     match is_expected(headers, &etag(&message)) {
+        // Any version will do, that of a change meanwhile too.
+        true if is_any_expected(headers) => Ok(None),
         true => Ok(Some(message.state.version)),
         false => Err(Problem::stale()),
     }
