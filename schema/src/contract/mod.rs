@@ -8,6 +8,7 @@ pub mod cache;
 pub mod faults;
 pub mod index;
 pub mod limits;
+mod names;
 pub mod queue;
 pub mod races;
 pub mod store;
