@@ -128,7 +128,9 @@ fn octets(text: &str) -> Option<Vec<u8>> {
 
 fn has_key(writes: &[Write]) -> bool {
     writes.iter().any(|write| match write {
-        Write::Put(key, _) | Write::Delete(key) => matches!(key.table, Table::AccountKeys | Table::Instance),
+        Write::Put(key, _) | Write::PutAsOf(key, _, _) | Write::Delete(key) => {
+            matches!(key.table, Table::AccountKeys | Table::Instance)
+        }
         Write::Change(..) => false,
     })
 }

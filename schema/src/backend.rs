@@ -21,4 +21,6 @@ pub struct Backend {
     pub queue: Arc<dyn JobQueue>,
     /// What may be forgotten.
     pub cache: Arc<dyn Cache>,
+    /// Whether other processes work on it too, so that what this one remembers may not be so any more.
+    pub is_shared: bool,
 }

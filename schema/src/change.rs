@@ -66,8 +66,9 @@ impl Change {
 pub struct ChangePage {
     /// The entries with their positions, oldest first.
     pub changes: Vec<(Position, Change)>,
-    /// Where to go on: the last entry's position, or the one asked with if there is none.
+    /// Where to go on: the position of the last entry behind which none will appear, or the one asked with if there is
+    /// none. Entries after it are shown again.
     pub cursor: Position,
-    /// Whether more entries stand after them now.
+    /// Whether more entries stand after these now.
     pub has_more: bool,
 }

@@ -90,7 +90,7 @@ impl Account {
         let found = self.backend().store.get(&[message.clone(), mark]).await?;
         if let Some(sealed) = &found[0] {
             let row: MessageRow = value::open(&self.keys, &message, sealed)?;
-            self.finish_earlier(id, row.received_at).await?;
+            self.finish_earlier(id, &row).await?;
             return Ok(Kept { id, is_new: false });
         }
         let deleted_at = found[1].as_deref().map(deletion::read_time);
@@ -130,12 +130,13 @@ impl Account {
         };
         let mut writes = self.rows(id, incoming, &row, &state).await?;
         if let Some(deleted_at) = deleted_at {
+            // What was taken away comes back now, not as of a time before that.
+            writes = writes.into_iter().map(Write::of_now).collect();
             writes.extend(deletion::rows(self.id, id, deleted_at).map(Write::Delete));
         }
         // A message older than the newest relies on its row, which may go while this one comes.
-        let relies = [Table::ThreadsByActivity, Table::DiscussionsByActivity].map(|table| {
-            !writes.iter().any(|write| matches!(write, Write::Put(key, _) if key.table == table))
-        });
+        let relies = [Table::ThreadsByActivity, Table::DiscussionsByActivity]
+            .map(|table| !writes.iter().any(|write| write.puts().is_some_and(|key| key.table == table)));
         let counting = self.hold_counts().await;
         self.backend().store.write(writes, Durability::Later).await?;
         counting.note(None, Some(&state), incoming.size());
@@ -156,17 +157,27 @@ impl Account {
         Ok(Kept { id, is_new: true })
     }
 
-    /// A delivery that was cut short after its rows may lack its job; whoever brings the bytes again completes it.
-    async fn finish_earlier(&self, id: MessageId, received_at: Millis) -> Result<()> {
-        let unindexed = self.unindexed_row(ListPosition::new(received_at, id.0));
-        if self.backend().store.get(&[unindexed]).await?[0].is_some() {
-            return self
-                .backend()
-                .queue
-                .publish(vec![Job::IndexMessage { account: self.id, message: id }])
-                .await;
+    /// A delivery that was cut short may lack some of its rows, its change, or its job; whoever brings the bytes again
+    /// completes it.
+    async fn finish_earlier(&self, id: MessageId, row: &MessageRow) -> Result<()> {
+        let at = ListPosition::new(row.received_at, id.0);
+        let unindexed = self.unindexed_row(at);
+        let is_indexed = self.backend().store.get(&[unindexed.clone()]).await?[0].is_none();
+        let missing = self.mend_list_rows(id, true).await?.0;
+        if is_indexed && missing == 0 {
+            return self.wait_until_durable().await;
         }
-        self.wait_until_durable().await
+        let mut writes = vec![Write::Change(self.id, Change { kind: ChangeKind::MessageCreated, id: id.0 })];
+        if missing > 0 {
+            writes.push(Write::PutAsOf(unindexed, vec![], row.received_at));
+        }
+        self.backend().store.write(writes, Durability::Later).await?;
+        if missing > 0 {
+            self.keep_listed(Table::ThreadsByActivity, self.root(row.thread).await?.0).await?;
+            self.keep_listed(Table::DiscussionsByActivity, row.discussion.0).await?;
+            self.note_unindexed(at);
+        }
+        self.backend().queue.publish(vec![Job::IndexMessage { account: self.id, message: id }]).await
     }
 
     /// Returns when all that this process wrote before is durable.
@@ -202,18 +213,20 @@ impl Account {
         let at = ListPosition::new(row.received_at, id.0);
         let entry = Entry::new(state, row.size).to_bytes();
 
+        // As of when it came, so that a delivery which is repeated, or slow, undoes nothing that was done with it since.
+        let put = |key, value| Write::PutAsOf(key, value, row.received_at.min(self.instance.now()));
         let mut writes = self.activity_writes(row.thread, row.discussion, at).await?;
         let key = RowKey::of_message(Table::Messages, self.id, id);
-        writes.push(Write::Put(key.clone(), value::seal(&self.keys, &key, row)));
+        writes.push(put(key.clone(), value::seal(&self.keys, &key, row)));
         if *state != State::initial(self.role_mailbox(Role::Inbox)) {
             let key = RowKey::of_message(Table::States, self.id, id);
-            writes.push(Write::Put(key.clone(), value::seal(&self.keys, &key, state)));
+            writes.push(put(key.clone(), value::seal(&self.keys, &key, state)));
         }
         for list in self.lists(row, state) {
-            writes.push(Write::Put(list.row(self.id, at), entry.clone()));
+            writes.push(put(list.row(self.id, at), entry.clone()));
         }
         writes.extend(self.subject_row(incoming, row.received_at, row.thread));
-        writes.push(Write::Put(self.unindexed_row(at), vec![]));
+        writes.push(put(self.unindexed_row(at), vec![]));
         writes.push(Write::Change(self.id, Change { kind: ChangeKind::MessageCreated, id: id.0 }));
         Ok(writes)
     }

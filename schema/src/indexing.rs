@@ -90,7 +90,8 @@ impl Account {
             (known.additions, known.first)
         };
         let mut scan = Scan::all(Table::Unindexed, *self.id.as_bytes(), 1);
-        if let Some(first) = first {
+        // Where other processes add to it too, what this one knows says nothing.
+        if let (Some(first), false) = (first, self.backend().is_shared) {
             scan.lower = Bound::Included(first.clustering());
         }
         let row = self.backend().store.scan(&scan).await?.pop();

@@ -49,6 +49,22 @@ pub struct Instance {
     pub(crate) unindexed: Cache<AccountId, Arc<std::sync::Mutex<Unindexed>>>,
 }
 
+/// How long what another process may change is remembered.
+const REMEMBERED: Duration = Duration::from_secs(30);
+
+/// A cache of so many entries, each for `time` at most.
+pub(crate) fn remembering<K, V>(entries: u64, time: Option<Duration>) -> Cache<K, V>
+where
+    K: std::hash::Hash + Eq + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    let builder = Cache::builder().max_capacity(entries);
+    match time {
+        Some(time) => builder.time_to_live(time).build(),
+        None => builder.build(),
+    }
+}
+
 /// Below which place no message of an account waits to be indexed: what was there has left marks of deletion in the
 /// store, which a look from the start would have to pass over.
 #[derive(Debug, Default)]
@@ -71,7 +87,8 @@ impl Instance {
         clock: Arc<dyn Clock>,
         settings: Settings,
     ) -> Result<Arc<Self>> {
-        let keyring = Keyring::open(backend.store.clone(), key_file, instance_id).await?;
+        let remembered = backend.is_shared.then_some(REMEMBERED);
+        let keyring = Keyring::open(backend.store.clone(), key_file, instance_id, remembered).await?;
         Ok(Arc::new(Self {
             backend,
             clock,
@@ -80,8 +97,8 @@ impl Instance {
             started: Instant::now(),
             kept_at: AtomicU64::new(0),
             locks: Locks::default(),
-            counts: Cache::new(100_000),
-            quotas: Cache::new(100_000),
+            counts: remembering(100_000, remembered),
+            quotas: remembering(100_000, remembered),
             opened: Opened::new(),
             unindexed: Cache::new(100_000),
         }))

@@ -1,11 +1,13 @@
 //! Keys as they are stored: wrapped, in rows; unwrapped, only in memory.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use moka::sync::Cache;
 use seal::{AccountKeys, InstanceKey, KeyFile};
 use tokio::sync::Mutex;
 
+use crate::instance::remembering;
 use crate::{AccountId, Durability, Error, MailStore, Result, RowKey, Scan, Table, Write};
 
 /// Unwrapped account keys kept in memory, at most.
@@ -39,11 +41,13 @@ fn file_error(error: seal::Error) -> Error {
 }
 
 impl Keyring {
-    /// Opens the instance's key, or makes it when the store is new. A rotation that a crash cut short is finished.
+    /// Opens the instance's key, or makes it when the store is new. A rotation that a crash cut short is finished. Keys of
+    /// accounts are remembered for `remembered`, or until they are destroyed by this process.
     pub(crate) async fn open(
         store: Arc<dyn MailStore>,
         file: KeyFile,
         instance_id: [u8; 16],
+        remembered: Option<Duration>,
     ) -> Result<Self> {
         let wrapped = store.get(&[instance_row()]).await?.pop().flatten();
         let instance = match wrapped {
@@ -56,8 +60,8 @@ impl Keyring {
             }
         };
         let unfinished = file.epochs().count() > 1;
-        let keyring =
-            Self { store, file: Mutex::new(file), instance_id, instance, open: Cache::new(OPEN_ACCOUNTS) };
+        let open = remembering(OPEN_ACCOUNTS, remembered);
+        let keyring = Self { store, file: Mutex::new(file), instance_id, instance, open };
         if unfinished {
             let mut file = keyring.file.lock().await;
             keyring.move_to_newest(&mut file).await?;

@@ -12,7 +12,7 @@ impl Instance {
     pub(crate) async fn has_room(&self, id: AccountId, octets: u64) -> Result<bool> {
         match self.quota(id).await? {
             Some(quota) => {
-                let used = self.totals(id, List::Account).await?.size;
+                let used = self.totals_lately(id, List::Account).await?.size;
                 Ok(used.saturating_add(octets) <= quota)
             }
             None => Ok(true),

@@ -183,6 +183,11 @@ impl Account {
     /// missing, and how many say something else of the message than its state does.
     pub async fn check_list_rows(&self, id: MessageId, repair: bool) -> Result<(u64, u64)> {
         let _turn = self.instance.lock_message(self.id, id).await;
+        self.mend_list_rows(id, repair).await
+    }
+
+    /// The same, for who has the message's turn.
+    pub(crate) async fn mend_list_rows(&self, id: MessageId, repair: bool) -> Result<(u64, u64)> {
         let Some(current) = self.current(id).await? else { return Ok((0, 0)) };
         let at = ListPosition::new(current.row.received_at, id.0);
         let entry = Entry::new(&current.state, current.row.size).to_bytes();

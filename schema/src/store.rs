@@ -2,17 +2,39 @@
 
 use async_trait::async_trait;
 
-use crate::{AccountId, Change, ChangePage, Position, Result, Row, RowKey, Scan, Table};
+use crate::{AccountId, Change, ChangePage, Millis, Position, Result, Row, RowKey, Scan, Table};
 
 /// One change to one row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Write {
     /// The row holds the value from now on.
     Put(RowKey, Vec<u8>),
+    /// The same, as of an earlier time (milliseconds since 1970): what was written later without such a time, and a
+    /// delete, stay as they are. The row is a new one, unless the same write is repeated. Where one process alone
+    /// writes, it need not differ from a put, for nobody repeats a write that another has followed.
+    PutAsOf(RowKey, Vec<u8>, Millis),
     /// The row is not there any more.
     Delete(RowKey),
     /// The account's change feed has one more entry, at a position that the store chooses.
     Change(AccountId, Change),
+}
+
+impl Write {
+    /// The row that it puts.
+    pub(crate) fn puts(&self) -> Option<&RowKey> {
+        match self {
+            Self::Put(key, _) | Self::PutAsOf(key, _, _) => Some(key),
+            Self::Delete(_) | Self::Change(..) => None,
+        }
+    }
+
+    /// The same write as of now.
+    pub(crate) fn of_now(self) -> Self {
+        match self {
+            Self::PutAsOf(key, value, _) => Self::Put(key, value),
+            other => other,
+        }
+    }
 }
 
 /// When a write must be on disk.
@@ -47,12 +69,14 @@ pub trait MailStore: Send + Sync {
         limit: usize,
     ) -> Result<Vec<[u8; 16]>>;
 
-    /// Carries out all writes. Where a crash cuts it short, what is done is a prefix of them; the embedded backend
-    /// does all or none.
+    /// Carries out all writes, changes last. Where a crash cuts it short, some of them are done; the embedded backend
+    /// does all or none, and of several calls a prefix.
     async fn write(&self, writes: Vec<Write>, durability: Durability) -> Result<()>;
 
     /// Replaces a row's value if it is still `expected` (`None` = no row), then carries out `then`; durable when it
-    /// returns. False if the row holds something else, and then nothing is written.
+    /// returns. False if the row holds something else, and then nothing is written. Where a crash cuts it short, what
+    /// is left of `then` is carried out later, also by another process. Only for tables where
+    /// [`Table::is_compared`].
     async fn replace(
         &self,
         key: RowKey,
@@ -62,13 +86,15 @@ pub trait MailStore: Send + Sync {
     ) -> Result<bool>;
 
     /// Entries of the account's change feed after `since`, oldest first, at most `limit` (at least 1). No entry ever
-    /// appears at or before a position that was handed out, and none that a crash could undo is shown.
+    /// appears at or before a cursor that was handed out, and none that a crash could undo is shown. Entries that are
+    /// too young for a cursor to stand behind them are all shown after the last that is not, beyond `limit` too, and
+    /// again by the next call.
     ///
     /// # Errors
     /// [`crate::Error::CursorExpired`] if entries after `since` have been dropped.
     async fn changes(&self, account: AccountId, since: Position, limit: usize) -> Result<ChangePage>;
 
-    /// The position of the newest entry that [`MailStore::changes`] would show; where all have been dropped, that of the
+    /// The greatest cursor that [`MailStore::changes`] would hand out now; where all have been dropped, that of the
     /// last one dropped, so that it never is an expired cursor. 0 if there never was one.
     async fn position(&self, account: AccountId) -> Result<Position>;
 

@@ -95,6 +95,19 @@ tables! {
 }
 
 impl Table {
+    /// Whether its rows are compared and set ([`crate::MailStore::replace`]).
+    pub fn is_compared(self) -> bool {
+        matches!(
+            self,
+            Self::States
+                | Self::ThreadAliases
+                | Self::Addresses
+                | Self::Accounts
+                | Self::Domains
+                | Self::Deletions
+        )
+    }
+
     /// Whether the partition begins with an account id, so that the rows go when the account is purged.
     pub fn is_of_account(self) -> bool {
         !matches!(

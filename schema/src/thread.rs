@@ -318,12 +318,12 @@ impl Account {
         };
         if newest.is_none_or(|newest| newest < at.at) {
             writes.extend(newest.map(|newest| Write::Delete(self.thread_activity(thread, newest))));
-            writes.push(Write::Put(self.thread_activity(thread, at.at), vec![]));
+            writes.push(Write::PutAsOf(self.thread_activity(thread, at.at), vec![], at.at));
         }
         let newest = self.newest(List::Discussion(discussion), 1).await?.pop().map(|newest| newest.at);
         if newest.is_none_or(|newest| newest < at.at) {
             writes.extend(newest.map(|newest| Write::Delete(self.discussion_activity(discussion, newest))));
-            writes.push(Write::Put(self.discussion_activity(discussion, at.at), vec![]));
+            writes.push(Write::PutAsOf(self.discussion_activity(discussion, at.at), vec![], at.at));
         }
         Ok(writes)
     }

@@ -163,6 +163,7 @@ impl Embedded {
             index: Arc::new(index),
             queue: Arc::new(Queue::open(Arc::clone(&core), Arc::clone(&options.clock))?),
             cache: Arc::new(MemoryCache::new(options.cache_bytes)),
+            is_shared: false,
         };
         Ok(Self { core, backend, directory: dir.to_owned() })
     }

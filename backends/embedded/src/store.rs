@@ -59,7 +59,9 @@ impl Store {
         let mut changes = Vec::new();
         for write in writes {
             match write {
-                Write::Put(key, value) => batch.insert(self.rows(), key_of(&key), value),
+                Write::Put(key, value) | Write::PutAsOf(key, value, _) => {
+                    batch.insert(self.rows(), key_of(&key), value)
+                }
                 Write::Delete(key) => batch.remove(self.rows(), key_of(&key)),
                 Write::Change(account, change) => changes.push((account, change)),
             }

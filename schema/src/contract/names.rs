@@ -10,6 +10,7 @@ macro_rules! contract_of_parts {
             values_come_in_the_order_of_their_keys
             what_was_written_is_seen
             the_last_write_to_a_row_counts
+            each_of_many_writes_is_carried_out
             a_repeated_write_changes_nothing
             no_writes_are_no_error
             rows_of_other_tables_and_partitions_are_others
