@@ -4,10 +4,28 @@
 //! [`apply_schema`] makes and upgrades what the servers need, [`Cluster`] connects to them, and [`Cluster::backend`] gives
 //! the five traits.
 
+mod blobs;
+mod cassandra;
 mod options;
 mod start;
+mod store;
 
-pub use options::{
-    CassandraOptions, ElasticsearchOptions, Login, Options, RabbitmqOptions, RedisOptions,
-};
+use std::sync::Arc;
+
+use schema::{BlobStore, MailStore};
+
+pub use cassandra::{Applied, apply_schema as apply_rows_schema};
+pub use options::{CassandraOptions, ElasticsearchOptions, Login, Options, RabbitmqOptions, RedisOptions};
 pub use start::StartError;
+
+/// Connects to what keeps rows and blobs.
+///
+/// # Errors
+/// [`StartError`], also where the schema is not the one this program works with.
+pub async fn connect_rows(
+    options: &CassandraOptions,
+) -> Result<(Arc<dyn MailStore>, Arc<dyn BlobStore>), StartError> {
+    let cassandra = cassandra::Cassandra::connect(options).await?;
+    let store = store::CassandraStore::new(cassandra.clone(), options.bucket_rows);
+    Ok((store, blobs::CassandraBlobs::new(cassandra)))
+}

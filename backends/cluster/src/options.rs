@@ -55,6 +55,9 @@ pub struct CassandraOptions {
     /// How long after its own position an entry of a change feed may still appear, at least `request_time`.
     /// Default: 10 s.
     pub change_time: Duration,
+    /// Rows of a list after which newer ones go to finer buckets, 1 and up; a partition never has more than about twice
+    /// as many. Default: 50,000.
+    pub bucket_rows: u64,
 }
 
 impl Default for CassandraOptions {
@@ -69,6 +72,7 @@ impl Default for CassandraOptions {
             request_time: Duration::from_secs(8),
             clock_skew: Duration::from_secs(1),
             change_time: Duration::from_secs(10),
+            bucket_rows: 50_000,
         }
     }
 }

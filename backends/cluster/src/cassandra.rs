@@ -1,0 +1,183 @@
+//! The connection to Cassandra that rows and blobs share.
+
+mod tables;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use schema::Error;
+use scylla::client::caching_session::CachingSession;
+use scylla::client::execution_profile::ExecutionProfile;
+use scylla::client::session::Session;
+use scylla::client::session_builder::SessionBuilder;
+use scylla::errors::{DbError, ExecutionError, RequestAttemptError};
+use scylla::response::query_result::{QueryResult, QueryRowsResult};
+use scylla::serialize::row::SerializeRow;
+use scylla::statement::unprepared::Statement;
+use scylla::statement::{Consistency, SerialConsistency};
+use scylla::value::CqlValue;
+
+pub use self::tables::{Applied, apply_schema, schema_version};
+use crate::options::CassandraOptions;
+use crate::start::StartError;
+
+/// How the server is called in messages.
+pub(crate) const SERVER: &str = "Cassandra";
+/// Statements that are kept prepared: a few for each table.
+const STATEMENTS: usize = 1_000;
+/// How long a start waits for a node.
+const CONNECTION_TIME: Duration = Duration::from_secs(5);
+
+/// A session in our keyspace.
+pub(crate) struct Cassandra {
+    session: CachingSession,
+    pub(crate) options: CassandraOptions,
+    stamped: AtomicI64,
+}
+
+impl Cassandra {
+    /// Connects to the keyspace and sees that its schema is the one this program works with.
+    pub(crate) async fn connect(options: &CassandraOptions) -> Result<Arc<Self>, StartError> {
+        let session = connect(options).await?;
+        let cassandra = Self::of(session, options);
+        tables::use_keyspace(&cassandra).await?;
+        tables::check_version(&cassandra).await?;
+        Ok(Arc::new(cassandra))
+    }
+
+    fn of(session: Session, options: &CassandraOptions) -> Self {
+        let session = CachingSession::from(session, STATEMENTS);
+        Self { session, options: options.clone(), stamped: AtomicI64::new(0) }
+    }
+
+    /// Microseconds since 1970, later than any that this process was given before: what a write is stamped with.
+    pub(crate) fn stamp(&self) -> i64 {
+        let now = now_micros();
+        let next = |last: i64| Some(now.max(last.saturating_add(1)));
+        let last = self.stamped.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
+        now.max(last.unwrap_or(0).saturating_add(1))
+    }
+
+    /// Runs a statement that may be repeated; `what` was attempted, if it fails.
+    pub(crate) async fn run(
+        &self,
+        what: &'static str,
+        text: &str,
+        values: impl SerializeRow,
+    ) -> Result<QueryResult, Error> {
+        let mut statement = Statement::new(text);
+        statement.set_is_idempotent(true);
+        self.session.execute_unpaged(statement, values).await.map_err(|error| failed(what, error))
+    }
+
+    /// Runs a compare-and-set once: whether it was applied is the first column of its first row.
+    pub(crate) async fn compare_and_set(
+        &self,
+        text: &str,
+        values: impl SerializeRow,
+    ) -> Result<bool, ExecutionError> {
+        let mut statement = Statement::new(text);
+        statement.set_is_idempotent(false);
+        let answer = self.session.execute_unpaged(statement, values).await?;
+        let rows = answer.into_rows_result().map_err(|_| ExecutionError::EmptyPlan)?;
+        let row: scylla::value::Row = rows.first_row().map_err(|_| ExecutionError::EmptyPlan)?;
+        Ok(matches!(row.columns.first(), Some(Some(CqlValue::Boolean(true)))))
+    }
+
+    /// The rows that a statement gives.
+    pub(crate) async fn rows(
+        &self,
+        what: &'static str,
+        text: &str,
+        values: impl SerializeRow,
+    ) -> Result<QueryRowsResult, Error> {
+        let answer = self.run(what, text, values).await?;
+        answer.into_rows_result().map_err(|error| Error::transient(what, error))
+    }
+
+    /// The session itself, for pages and batches.
+    pub(crate) fn session(&self) -> &CachingSession {
+        &self.session
+    }
+}
+
+async fn connect(options: &CassandraOptions) -> Result<Session, StartError> {
+    let (consistency, serial) = match options.datacenter {
+        Some(_) => (Consistency::LocalQuorum, SerialConsistency::LocalSerial),
+        None => (Consistency::Quorum, SerialConsistency::Serial),
+    };
+    let profile = ExecutionProfile::builder()
+        .consistency(consistency)
+        .serial_consistency(Some(serial))
+        .request_timeout(Some(options.request_time))
+        .build();
+    let mut builder = SessionBuilder::new()
+        .known_nodes(&options.nodes)
+        .default_execution_profile_handle(profile.into_handle())
+        .fetch_schema_metadata(false)
+        .connection_timeout(CONNECTION_TIME);
+    if let Some(datacenter) = &options.datacenter {
+        builder = builder.prefer_datacenter(datacenter.clone());
+    }
+    if let Some(login) = &options.login {
+        builder = builder.user(&login.name, login.password.as_str());
+    }
+    if let Some(ca_file) = &options.ca_file {
+        builder = builder.tls_context(Some(tls(ca_file)?));
+    }
+    let connecting = tokio::time::timeout(CONNECTION_TIME * 4, builder.build()).await;
+    let unreachable = |reason: String| StartError::Unreachable { server: SERVER, reason };
+    let session = connecting.map_err(|_| unreachable("no node has answered".into()))?;
+    session.map_err(|error| {
+        let reason = error.to_string();
+        // The driver tells a refused login by its text alone.
+        match reason.contains("uthentication") || reason.contains("password") {
+            true => StartError::Unusable { server: SERVER, reason: "the login is refused".into() },
+            false => unreachable(reason),
+        }
+    })
+}
+
+fn tls(ca_file: &Path) -> Result<Arc<rustls::ClientConfig>, StartError> {
+    use rustls::pki_types::CertificateDer;
+    use rustls::pki_types::pem::PemObject as _;
+
+    let unusable = |reason: String| StartError::Unusable { server: SERVER, reason };
+    let cannot = |error: &dyn std::fmt::Display| unusable(format!("`{}`: {error}", ca_file.display()));
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(ca_file).map_err(|error| cannot(&error))? {
+        roots.add(certificate.map_err(|error| cannot(&error))?).map_err(|error| cannot(&error))?;
+    }
+    if roots.is_empty() {
+        return Err(cannot(&"there is no certificate in it"));
+    }
+    // The driver brings a second one along, so which is used has to be said.
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let builder = builder.map_err(|error| cannot(&error))?;
+    Ok(Arc::new(builder.with_root_certificates(roots).with_no_client_auth()))
+}
+
+/// What failed, and whether the same call may succeed later.
+pub(crate) fn failed(what: &'static str, error: ExecutionError) -> Error {
+    let is_permanent = matches!(
+        &error,
+        ExecutionError::BadQuery(_)
+            | ExecutionError::LastAttemptError(
+                RequestAttemptError::SerializationError(_)
+                    | RequestAttemptError::DbError(
+                        DbError::SyntaxError | DbError::Invalid | DbError::ConfigError,
+                        _
+                    )
+            )
+    );
+    if is_permanent { Error::permanent(what, error) } else { Error::transient(what, error) }
+}
+
+/// Microseconds since 1970 by this machine's clock, as Cassandra counts time.
+fn now_micros() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,218 @@
+//! The tables of Cassandra and their versions.
+
+use std::time::{Duration, Instant};
+
+use scylla::client::session::Session;
+
+use super::{Cassandra, SERVER, connect};
+use crate::options::CassandraOptions;
+use crate::start::StartError;
+
+/// The statements of each version, from version 1 on.
+const VERSIONS: [&str; 1] = [include_str!("../../../../schema/cassandra/0001.cql")];
+/// The version that this program reads and writes.
+pub const VERSION: u32 = VERSIONS.len() as u32;
+
+/// How long one apply waits for another, and how long one that died is waited for.
+const LOCK_TIME: Duration = Duration::from_secs(120);
+/// How often it looks.
+const LOCK_LOOK: Duration = Duration::from_millis(500);
+
+/// What [`apply_schema`] did to the rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Applied {
+    /// The version that was there; `None`: the keyspace was new.
+    pub from: Option<u32>,
+    /// The version that is there now.
+    pub to: u32,
+}
+
+fn unusable(reason: impl std::fmt::Display) -> StartError {
+    StartError::Unusable { server: SERVER, reason: reason.to_string() }
+}
+
+/// A keyspace's name stands in statements as it is, so it has to be a plain one.
+fn check_name(keyspace: &str) -> Result<(), StartError> {
+    let is_plain = keyspace.starts_with(|first: char| first.is_ascii_lowercase())
+        && keyspace.len() <= 48
+        && keyspace.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    match is_plain {
+        true => Ok(()),
+        false => Err(unusable(
+            "the keyspace's name has at most 48 lower-case letters, digits and underscores, a letter first",
+        )),
+    }
+}
+
+/// Makes our keyspace the session's.
+pub(super) async fn use_keyspace(cassandra: &Cassandra) -> Result<(), StartError> {
+    let keyspace = &cassandra.options.keyspace;
+    check_name(keyspace)?;
+    cassandra.session().get_session().use_keyspace(keyspace, false).await.map_err(|error| {
+        unusable(format!("the keyspace {keyspace} cannot be used ({error}): `signet schema apply` makes it"))
+    })
+}
+
+/// Refuses a schema that this program does not work with.
+pub(super) async fn check_version(cassandra: &Cassandra) -> Result<(), StartError> {
+    match version(cassandra.session().get_session()).await {
+        Ok(Some(VERSION)) => Ok(()),
+        Ok(Some(version)) if version > VERSION => Err(unusable(format!(
+            "the schema is of version {version}, this program knows {VERSION}: run a newer program"
+        ))),
+        Ok(version) => Err(unusable(format!(
+            "the schema is of version {}, this program needs {VERSION}: run `signet schema apply`",
+            version.unwrap_or(0)
+        ))),
+        Err(reason) => Err(unusable(format!("{reason}: run `signet schema apply`"))),
+    }
+}
+
+/// What [`apply_schema`] would do; nothing is changed.
+///
+/// # Errors
+/// [`StartError`] if no node can be asked.
+pub async fn schema_version(options: &CassandraOptions) -> Result<Applied, StartError> {
+    let cassandra = Cassandra::of(connect(options).await?, options);
+    let from = match use_keyspace(&cassandra).await {
+        Ok(()) => version(cassandra.session().get_session()).await.unwrap_or(None),
+        Err(_) => None,
+    };
+    Ok(Applied { from, to: VERSION })
+}
+
+/// The greatest version that has been applied whole.
+async fn version(session: &Session) -> Result<Option<u32>, String> {
+    let found = session.query_unpaged("SELECT version FROM schema_versions WHERE part = 'rows'", ()).await;
+    let rows = found.map_err(|error| error.to_string())?.into_rows_result();
+    let rows = rows.map_err(|error| error.to_string())?;
+    let versions = rows.rows::<(i32,)>().map_err(|error| error.to_string())?;
+    Ok(versions.filter_map(|row| u32::try_from(row.ok()?.0).ok()).max())
+}
+
+/// Makes the keyspace and its tables, or upgrades them. Safe to repeat, and to run from several places at once: one
+/// does it, the others wait for that one.
+///
+/// # Errors
+/// [`StartError`]; what was done until then stays, and the next call goes on.
+pub async fn apply_schema(options: &CassandraOptions) -> Result<Applied, StartError> {
+    check_name(&options.keyspace)?;
+    let cassandra = Cassandra::of(connect(options).await?, options);
+    let session = cassandra.session().get_session();
+    let keyspace = &options.keyspace;
+    let copies = options.copies;
+    let replication = match &options.datacenter {
+        Some(name) if name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-') => {
+            format!("{{'class': 'NetworkTopologyStrategy', '{name}': {copies}}}")
+        }
+        Some(_) => return Err(unusable("the data centre's name has letters, digits, `-` and `_`")),
+        None => format!("{{'class': 'SimpleStrategy', 'replication_factor': {copies}}}"),
+    };
+    run(session, &format!("CREATE KEYSPACE IF NOT EXISTS {keyspace} WITH replication = {replication}"))
+        .await?;
+    use_keyspace(&cassandra).await?;
+    // Two that make a table at once make two of one name, unless both ask for the same id.
+    let lock = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, format!("{keyspace}.schema_locks").as_bytes());
+    run(
+        session,
+        &format!(
+            "CREATE TABLE IF NOT EXISTS schema_locks (part text PRIMARY KEY, owner uuid) WITH ID = {lock}"
+        ),
+    )
+    .await?;
+    let owner = take_lock(&cassandra).await?;
+    let applied = apply(session).await;
+    let freed = cassandra
+        .compare_and_set("DELETE FROM schema_locks WHERE part = 'rows' IF owner = ?", (owner,))
+        .await;
+    if let Err(error) = freed {
+        tracing::warn!(%error, "the schema's lock stays until its time is over");
+    }
+    applied
+}
+
+async fn take_lock(cassandra: &Cassandra) -> Result<uuid::Uuid, StartError> {
+    let owner = uuid::Uuid::new_v4();
+    let text = format!(
+        "INSERT INTO schema_locks (part, owner) VALUES ('rows', ?) IF NOT EXISTS USING TTL {}",
+        LOCK_TIME.as_secs()
+    );
+    let began = Instant::now();
+    loop {
+        match cassandra.compare_and_set(&text, (owner,)).await {
+            Ok(true) => return Ok(owner),
+            Ok(false) if began.elapsed() > LOCK_TIME * 2 => {
+                return Err(unusable("another `signet schema apply` does not end"));
+            }
+            Ok(false) => {}
+            // A table that is new may not be known to every node yet.
+            Err(error) if began.elapsed() > LOCK_TIME => return Err(unusable(error)),
+            Err(_) => {}
+        }
+        tokio::time::sleep(LOCK_LOOK).await;
+    }
+}
+
+async fn apply(session: &Session) -> Result<Applied, StartError> {
+    run(
+        session,
+        "CREATE TABLE IF NOT EXISTS schema_versions (part text, version int, applied_at timestamp, \
+         PRIMARY KEY (part, version))",
+    )
+    .await?;
+    let from = version(session).await.map_err(unusable)?;
+    if from.is_some_and(|from| from > VERSION) {
+        return Err(unusable("the schema is of a newer version than this program"));
+    }
+    for (statements, number) in VERSIONS.iter().zip(1_u32..).skip(from.unwrap_or(0) as usize) {
+        for statement in split(statements) {
+            run(session, &statement).await?;
+        }
+        let noted = format!(
+            "INSERT INTO schema_versions (part, version, applied_at) VALUES ('rows', {number}, toTimestamp(now()))"
+        );
+        run(session, &noted).await?;
+    }
+    Ok(Applied { from, to: VERSION })
+}
+
+/// Runs a statement; one that changes the schema returns when all nodes agree.
+async fn run(session: &Session, statement: &str) -> Result<(), StartError> {
+    session.query_unpaged(statement, ()).await.map(drop).map_err(unusable)
+}
+
+/// The statements of a file, without its comments.
+fn split(text: &str) -> Vec<String> {
+    let lines = text.lines().filter(|line| !line.trim_start().starts_with("--"));
+    let bare = lines.collect::<Vec<_>>().join("\n");
+    bare.split(';').map(str::trim).filter(|statement| !statement.is_empty()).map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_table_is_made() {
+        let statements = split(VERSIONS[0]);
+        for table in schema::Table::ALL {
+            let made = format!("CREATE TABLE IF NOT EXISTS {} (", table.name());
+            assert_eq!(
+                statements.iter().filter(|statement| statement.starts_with(&made)).count(),
+                1,
+                "{made}"
+            );
+        }
+        assert!(statements.iter().all(|statement| !statement.contains("--")));
+    }
+
+    #[test]
+    fn a_keyspace_has_a_plain_name() {
+        for name in ["signet", "a", "signet_2"] {
+            assert!(check_name(name).is_ok(), "{name:?}");
+        }
+        for name in ["", "2a", "_a", "A", "a-b", "a;drop", "a\"b", &"a".repeat(49)] {
+            assert!(check_name(name).is_err(), "{name:?}");
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! Rows, in Cassandra.
+
+mod bucket;
+mod claim;
+mod feed;
+mod lists;
+mod partitions;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use async_trait::async_trait;
+use futures_util::future::try_join_all;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use schema::{
+    AccountId, Change, ChangePage, Durability, MailStore, Millis, Position, Result, Row, RowKey, Scan, Table,
+    Write,
+};
+use scylla::statement::batch::{Batch, BatchType};
+use scylla::statement::unprepared::Statement;
+use scylla::value::CqlValue;
+
+use self::feed::Positions;
+use self::lists::{ListWrite, Lists};
+use crate::cassandra::{Cassandra, failed};
+
+/// Requests that one call has under way at most.
+pub(crate) const AT_ONCE: usize = 64;
+/// Octets of a batch: Cassandra refuses those above 50 KiB as it comes.
+const BATCH_OCTETS: usize = 32 * 1024;
+/// Statements of a batch.
+const BATCH_STATEMENTS: usize = 100;
+
+/// How the rows of a table are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// As they are: a partition stays small.
+    Plain,
+    /// In buckets of time, which their clustering begins with.
+    ByTime,
+    /// Compared and set.
+    Claimed,
+}
+
+fn kind(table: Table) -> Kind {
+    use Table as T;
+
+    match table {
+        T::MessagesByAccount
+        | T::MessagesByMailbox
+        | T::MessagesByKeyword
+        | T::MessagesByThread
+        | T::MessagesByDiscussion
+        | T::ThreadsByActivity
+        | T::DiscussionsByActivity
+        | T::ThreadsBySubject
+        | T::Unindexed
+        | T::DeletionsByTime
+        | T::Changes => Kind::ByTime,
+        table if table.is_compared() => Kind::Claimed,
+        _ => Kind::Plain,
+    }
+}
+
+/// One statement of a batch.
+struct Request {
+    text: String,
+    values: Vec<CqlValue>,
+    octets: usize,
+}
+
+impl Request {
+    fn put(key: &RowKey, bucket: &[u8], value: Vec<u8>, as_of: i64) -> Self {
+        let octets = value.len() + key.partition.len() + key.clustering.len();
+        Self {
+            text: format!(
+                "INSERT INTO {} (partition, bucket, clustering, value) VALUES (?, ?, ?, ?) USING TIMESTAMP ?",
+                key.table.name()
+            ),
+            values: vec![
+                blob(&key.partition),
+                blob(bucket),
+                blob(&key.clustering),
+                CqlValue::Blob(value),
+                CqlValue::BigInt(as_of),
+            ],
+            octets,
+        }
+    }
+
+    fn delete(key: &RowKey, bucket: &[u8], as_of: i64) -> Self {
+        Self {
+            text: format!(
+                "DELETE FROM {} USING TIMESTAMP ? WHERE partition = ? AND bucket = ? AND clustering = ?",
+                key.table.name()
+            ),
+            values: vec![CqlValue::BigInt(as_of), blob(&key.partition), blob(bucket), blob(&key.clustering)],
+            octets: key.partition.len() + key.clustering.len(),
+        }
+    }
+}
+
+fn blob(octets: &[u8]) -> CqlValue {
+    CqlValue::Blob(octets.to_vec())
+}
+
+/// The rows of every table.
+pub(crate) struct CassandraStore {
+    cassandra: Arc<Cassandra>,
+    lists: Lists,
+    positions: Positions,
+}
+
+impl CassandraStore {
+    /// Works on `cassandra`; a list's bucket is split once it holds `bucket_rows` rows.
+    pub(crate) fn new(cassandra: Arc<Cassandra>, bucket_rows: u64) -> Arc<Self> {
+        let lists = Lists::new(cassandra.clone(), bucket_rows);
+        Arc::new(Self { cassandra, lists, positions: Positions::default() })
+    }
+
+    async fn value(&self, key: &RowKey) -> Result<Option<Vec<u8>>> {
+        match kind(key.table) {
+            Kind::ByTime => self.lists.value(key).await,
+            Kind::Claimed => Ok(self.claim(key).await?.and_then(|claim| claim.value)),
+            Kind::Plain => self.plain_value(key).await,
+        }
+    }
+
+    async fn plain_value(&self, key: &RowKey) -> Result<Option<Vec<u8>>> {
+        let text = format!(
+            "SELECT value FROM {} WHERE partition = ? AND bucket = ? AND clustering = ?",
+            key.table.name()
+        );
+        let bucket = bucket::of_row(key);
+        let found = self.cassandra.rows("reading a row", &text, (&key.partition, bucket, &key.clustering));
+        let row = found.await?.maybe_first_row::<(Vec<u8>,)>();
+        Ok(row.map_err(|error| schema::Error::permanent("reading a row", error))?.map(|(value,)| value))
+    }
+
+    /// Carries out writes as of `as_of` (microseconds), those of the feed last.
+    async fn carry_out(&self, writes: Vec<Write>, as_of: i64) -> Result<()> {
+        let (mut last, mut changes) = (HashMap::new(), Vec::new());
+        for write in writes {
+            let (key, value, as_of, is_new) = match write {
+                Write::Put(key, value) => (key, Some(value), as_of, false),
+                Write::PutAsOf(key, value, at) => (key, Some(value), micros(at), true),
+                Write::Delete(key) => (key, None, as_of, false),
+                Write::Change(account, change) => {
+                    changes.push((account, change));
+                    continue;
+                }
+            };
+            last.insert(key, (value, as_of, is_new));
+        }
+        let (mut requests, mut claimed, mut listed) = (Vec::new(), Vec::new(), Vec::new());
+        for (key, (value, as_of, is_new)) in last {
+            match (kind(key.table), value) {
+                (Kind::Claimed, value) => claimed.push((key, value)),
+                (Kind::Plain, Some(value)) => {
+                    let bucket = bucket::of_row(&key);
+                    requests.push(Request::put(&key, &bucket, value, as_of));
+                }
+                (Kind::Plain, None) => requests.push(Request::delete(&key, &bucket::of_row(&key), as_of)),
+                (Kind::ByTime, value) => listed.push(ListWrite { key, value, as_of, is_new }),
+            }
+        }
+        requests.extend(self.lists.requests(listed).await?);
+        self.send(requests).await?;
+        try_join_all(claimed.into_iter().map(|(key, value)| self.force(key, value))).await?;
+        self.note(changes).await
+    }
+
+    /// Sends statements in batches: what goes to the server together costs it less.
+    async fn send(&self, requests: Vec<Request>) -> Result<()> {
+        let mut batches: Vec<Vec<Request>> = Vec::new();
+        let mut octets = BATCH_OCTETS;
+        for request in requests {
+            let is_full = octets + request.octets > BATCH_OCTETS
+                || batches.last().is_none_or(|batch| batch.len() >= BATCH_STATEMENTS);
+            if is_full {
+                batches.push(Vec::new());
+                octets = 0;
+            }
+            octets += request.octets;
+            if let Some(batch) = batches.last_mut() {
+                batch.push(request);
+            }
+        }
+        stream::iter(batches.into_iter().map(Ok))
+            .try_for_each_concurrent(AT_ONCE, |batch| self.send_batch(batch))
+            .await
+    }
+
+    async fn send_batch(&self, mut requests: Vec<Request>) -> Result<()> {
+        const WHAT: &str = "writing rows";
+
+        if requests.len() == 1 {
+            let request = requests.remove(0);
+            return self.cassandra.run(WHAT, &request.text, request.values).await.map(drop);
+        }
+        let mut batch = Batch::new(BatchType::Unlogged);
+        batch.set_is_idempotent(true);
+        let mut values = Vec::with_capacity(requests.len());
+        for request in requests {
+            batch.append_statement(Statement::new(request.text));
+            values.push(request.values);
+        }
+        self.cassandra.session().batch(&batch, values).await.map(drop).map_err(|error| failed(WHAT, error))
+    }
+
+    async fn note(&self, changes: Vec<(AccountId, Change)>) -> Result<()> {
+        try_join_all(changes.into_iter().map(|(account, change)| self.note_change(account, change)))
+            .await
+            .map(drop)
+    }
+}
+
+/// Milliseconds as Cassandra counts time.
+fn micros(at: Millis) -> i64 {
+    i64::try_from(at.saturating_mul(1000)).unwrap_or(i64::MAX)
+}
+
+/// Records how long a call took.
+struct Timed(&'static str, Instant);
+
+fn timed(call: &'static str) -> Timed {
+    Timed(call, Instant::now())
+}
+
+impl Drop for Timed {
+    fn drop(&mut self) {
+        metrics::histogram!("signet_store_call_seconds", "call" => self.0).record(self.1.elapsed());
+    }
+}
+
+#[async_trait]
+impl MailStore for CassandraStore {
+    async fn get(&self, keys: &[RowKey]) -> Result<Vec<Option<Vec<u8>>>> {
+        let _timed = timed("get");
+        let values = keys.to_vec().into_iter().map(|key| async move { self.value(&key).await });
+        stream::iter(values).buffered(AT_ONCE).try_collect().await
+    }
+
+    async fn scan(&self, scan: &Scan) -> Result<Vec<Row>> {
+        let _timed = timed("scan");
+        match kind(scan.table) {
+            Kind::ByTime => self.lists.scan(scan).await,
+            _ => self.plain_scan(scan).await,
+        }
+    }
+
+    async fn partitions(
+        &self,
+        table: Table,
+        account: AccountId,
+        after: Option<[u8; 16]>,
+        limit: usize,
+    ) -> Result<Vec<[u8; 16]>> {
+        self.partitions_of(table, account, after, limit).await
+    }
+
+    async fn write(&self, writes: Vec<Write>, _: Durability) -> Result<()> {
+        let _timed = timed("write");
+        self.carry_out(writes, self.cassandra.stamp()).await
+    }
+
+    async fn replace(
+        &self,
+        key: RowKey,
+        expected: Option<Vec<u8>>,
+        new: Option<Vec<u8>>,
+        then: Vec<Write>,
+    ) -> Result<bool> {
+        let _timed = timed("replace");
+        self.compare_and_set(key, expected, new, then).await
+    }
+
+    async fn changes(&self, account: AccountId, since: Position, limit: usize) -> Result<ChangePage> {
+        let _timed = timed("changes");
+        self.changes_after(account, since, limit).await
+    }
+
+    async fn position(&self, account: AccountId) -> Result<Position> {
+        self.newest_position(account).await
+    }
+
+    async fn forget_changes(&self, account: AccountId, until: Position) -> Result<()> {
+        self.forget_changes_until(account, until).await
+    }
+
+    async fn remove_account(&self, account: AccountId) -> Result<()> {
+        self.remove_rows_of(account).await
+    }
+
+    async fn flush(&self) -> Result<()> {
+        // Every write was on disk when it returned.
+        Ok(())
+    }
+}

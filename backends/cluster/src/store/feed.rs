@@ -1,0 +1,196 @@
+//! The change feed: entries in the order of their positions, which are times.
+//!
+//! An entry's position is the time at which its write begins, and the write is given up and made anew with a new one if
+//! it takes longer than [`crate::CassandraOptions::change_time`]. So nothing appears any more before that long ago, clocks
+//! being no further apart than allowed; no cursor that is handed out is younger. Younger entries are shown, and again
+//! until they are old enough.
+
+use std::ops::Bound;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use schema::{AccountId, Change, ChangePage, Error, MailStore as _, Position, Result, RowKey, Scan, Table};
+
+use super::CassandraStore;
+use super::lists::ListWrite;
+
+/// Of a position so many bits, the lowest, tell entries of one millisecond apart.
+const SEQUENCE_BITS: u32 = 22;
+/// Entries that are too young for a cursor to stand behind them, at most, that one page has beside those it was asked
+/// for.
+const YOUNG: usize = 10_000;
+/// Octets of a clustering before the change: milliseconds, sequence.
+const PLACE: usize = 12;
+
+/// Hands out positions that grow.
+#[derive(Default)]
+pub(super) struct Positions(AtomicU64);
+
+fn now_millis() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Positions {
+    fn next(&self) -> Position {
+        let begin = |last: u64| {
+            // Random within the millisecond, so that two processes seldom choose the same.
+            let here =
+                now_millis() << SEQUENCE_BITS | u64::from(rand::random::<u32>() >> (33 - SEQUENCE_BITS));
+            here.max(last + 1)
+        };
+        let mut last = self.0.load(Ordering::Relaxed);
+        loop {
+            let next = begin(last);
+            match self.0.compare_exchange_weak(last, next, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return Position(next),
+                Err(now) => last = now,
+            }
+        }
+    }
+}
+
+fn place(position: Position) -> Vec<u8> {
+    let millis = position.0 >> SEQUENCE_BITS;
+    let sequence = u32::try_from(position.0 & ((1 << SEQUENCE_BITS) - 1)).unwrap_or(u32::MAX);
+    [&millis.to_be_bytes()[..], &sequence.to_be_bytes()].concat()
+}
+
+fn read(clustering: &[u8]) -> Result<(Position, Change)> {
+    let damaged = || Error::Damaged { what: Table::Changes.name() };
+    let (place, change) = clustering.split_at_checked(PLACE).ok_or_else(damaged)?;
+    let (millis, sequence) = place.split_at(8);
+    let millis = u64::from_be_bytes(millis.try_into().map_err(|_| damaged())?);
+    let sequence = u32::from_be_bytes(sequence.try_into().map_err(|_| damaged())?);
+    let change = Change::from_bytes(change).ok_or_else(damaged)?;
+    Ok((Position(millis << SEQUENCE_BITS | u64::from(sequence)), change))
+}
+
+impl CassandraStore {
+    /// The greatest position at and before which nothing will appear any more.
+    fn horizon(&self) -> Position {
+        let options = &self.cassandra.options;
+        let behind =
+            u64::try_from((options.change_time + options.clock_skew).as_millis()).unwrap_or(u64::MAX);
+        Position(now_millis().saturating_sub(behind) << SEQUENCE_BITS)
+    }
+
+    /// Writes an entry. It is durable when this returns, and was so in time.
+    pub(super) async fn note_change(&self, account: AccountId, change: Change) -> Result<()> {
+        let time = self.cassandra.options.change_time;
+        let began = Instant::now();
+        loop {
+            let position = self.positions.next();
+            let begun = Instant::now();
+            let clustering = [&place(position)[..], &change.to_bytes()].concat();
+            let write = ListWrite {
+                key: RowKey::new(Table::Changes, *account.as_bytes(), clustering),
+                value: Some(Vec::new()),
+                as_of: self.cassandra.stamp(),
+                is_new: true,
+            };
+            let requests = self.lists.requests(vec![write]).await?;
+            match tokio::time::timeout(time, self.send(requests)).await {
+                Ok(Ok(())) if begun.elapsed() < time => return Ok(()),
+                Ok(Err(error)) => return Err(error),
+                _ if began.elapsed() > time.max(self.cassandra.options.request_time) => {
+                    return Err(Error::transient("writing a change", "it takes too long"));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Up to where entries were dropped.
+    async fn forgotten_until(&self, account: AccountId) -> Result<Position> {
+        const TEXT: &str = "SELECT forgotten_until FROM changes WHERE partition = ? AND bucket = 0x LIMIT 1";
+        let found =
+            self.cassandra.rows("reading a change feed", TEXT, (account.as_bytes().to_vec(),)).await?;
+        let row = found.maybe_first_row::<(Option<i64>,)>();
+        let row = row.map_err(|error| Error::permanent("reading a change feed", error))?;
+        let until = row.and_then(|(until,)| until).and_then(|until| u64::try_from(until).ok());
+        Ok(Position(until.unwrap_or(0)))
+    }
+
+    fn feed(account: AccountId, limit: usize) -> Scan {
+        Scan::all(Table::Changes, *account.as_bytes(), limit)
+    }
+
+    pub(super) async fn changes_after(
+        &self,
+        account: AccountId,
+        since: Position,
+        limit: usize,
+    ) -> Result<ChangePage> {
+        let horizon = self.horizon();
+        let mut scan = Self::feed(account, limit.saturating_add(YOUNG));
+        scan.lower = Bound::Included(place(Position(since.0.saturating_add(1))));
+        let (forgotten, rows) = tokio::try_join!(self.forgotten_until(account), self.scan(&scan))?;
+        if forgotten > since {
+            return Err(Error::CursorExpired);
+        }
+        let is_whole = rows.len() < scan.limit;
+        let mut changes = rows.iter().map(|(clustering, _)| read(clustering)).collect::<Result<Vec<_>>>()?;
+        let settled = changes.partition_point(|(position, _)| *position <= horizon);
+        let has_more = settled > limit || !is_whole;
+        if settled > limit {
+            changes.truncate(limit);
+        }
+        let cursor = changes[..settled.min(limit)].last().map_or(since, |(position, _)| *position);
+        Ok(ChangePage { changes, cursor, has_more })
+    }
+
+    /// The newest entry that is at or before `until`.
+    async fn newest_until(&self, account: AccountId, until: Position) -> Result<Option<Position>> {
+        let mut scan = Self::feed(account, 1).descending();
+        scan.upper = Bound::Excluded(place(Position(until.0.saturating_add(1))));
+        let row = self.scan(&scan).await?.pop();
+        row.map(|(clustering, _)| read(&clustering))
+            .transpose()
+            .map(|found| found.map(|(position, _)| position))
+    }
+
+    pub(super) async fn newest_position(&self, account: AccountId) -> Result<Position> {
+        let newest = self.newest_until(account, self.horizon());
+        let (forgotten, newest) = tokio::try_join!(self.forgotten_until(account), newest)?;
+        Ok(forgotten.max(newest.unwrap_or_default()))
+    }
+
+    pub(super) async fn forget_changes_until(&self, account: AccountId, until: Position) -> Result<()> {
+        let Some(until) = self.newest_until(account, until.min(self.horizon())).await? else { return Ok(()) };
+        // The greatest of several that are written at once stays: it is its own time.
+        const FLOOR: &str =
+            "UPDATE changes USING TIMESTAMP ? SET forgotten_until = ? WHERE partition = ? AND bucket = 0x";
+        let partition = account.as_bytes().to_vec();
+        let floor = i64::try_from(until.0).unwrap_or(i64::MAX);
+        self.cassandra.run("forgetting changes", FLOOR, (floor, floor, &partition)).await?;
+        const DROP: &str = "DELETE FROM changes WHERE partition = ? AND bucket = ? AND clustering < ?";
+        let below = place(Position(until.0.saturating_add(1)));
+        for bucket in self.all_buckets(Table::Changes, &partition).await? {
+            self.cassandra.run("forgetting changes", DROP, (&partition, bucket.to_bytes(), &below)).await?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_grow_and_read_back() {
+        let positions = Positions::default();
+        let mut last = Position(0);
+        let change = Change { kind: schema::ChangeKind::MailboxCreated, id: [9; 16] };
+        for _ in 0..10_000 {
+            let position = positions.next();
+            assert!(position > last);
+            assert!(place(position) > place(last));
+            let clustering = [&place(position)[..], &change.to_bytes()].concat();
+            assert_eq!(read(&clustering).unwrap(), (position, change));
+            last = position;
+        }
+        assert!(last.0 >> SEQUENCE_BITS <= now_millis() + 10);
+        assert!(read(&[1, 2, 3]).is_err());
+    }
+}

@@ -1,0 +1,301 @@
+//! Lists by time, in their buckets.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
+use std::sync::Arc;
+
+use futures_util::future::try_join_all;
+use moka::sync::Cache;
+use schema::{Error, Result, Row, RowKey, Scan, Table};
+use scylla::value::CqlValue;
+
+use super::bucket::{Bucket, time};
+use super::{Request, blob};
+use crate::cassandra::Cassandra;
+
+/// Of the rows that fill a bucket so many have it looked at.
+const LOOKS: u64 = 128;
+/// Buckets that this process knows to be split, or to have been noted, at most.
+const KNOWN: u64 = 200_000;
+/// Buckets of a list that are read at once.
+const BUCKETS_AT_ONCE: usize = 8;
+/// Buckets of one list that are known of at most: 20 years and more of 50 days each, and the fine ones of busy times.
+const BUCKETS: i32 = 100_000;
+
+/// A list: table and partition.
+type List = (Table, Vec<u8>);
+
+/// A write to a row of a list.
+pub(super) struct ListWrite {
+    pub key: RowKey,
+    /// `None` takes the row away.
+    pub value: Option<Vec<u8>>,
+    pub as_of: i64,
+    /// Whether the row was nowhere before, unless the same write is repeated.
+    pub is_new: bool,
+}
+
+/// What is known of the buckets of lists. A bucket that is split stays so.
+pub(super) struct Lists {
+    cassandra: Arc<Cassandra>,
+    bucket_rows: u64,
+    /// Of so many new rows one has its bucket looked at.
+    look_every: u32,
+    split: Cache<(List, Bucket), ()>,
+    noted: Cache<(List, Bucket), ()>,
+}
+
+/// Rows of a bucket, with when they were written, and whether the bucket is split.
+struct Slice {
+    rows: Vec<(Vec<u8>, Vec<u8>, i64)>,
+    is_split: bool,
+}
+
+impl Slice {
+    /// Of two rows in one place the one that was written later counts.
+    fn merge_into(self, rows: &mut BTreeMap<Vec<u8>, (i64, Vec<u8>)>) {
+        for (clustering, value, written_at) in self.rows {
+            if rows.get(&clustering).is_none_or(|(at, _)| *at < written_at) {
+                rows.insert(clustering, (written_at, value));
+            }
+        }
+    }
+}
+
+impl Lists {
+    pub(super) fn new(cassandra: Arc<Cassandra>, bucket_rows: u64) -> Self {
+        let look_every = u32::try_from((bucket_rows / LOOKS).max(1)).unwrap_or(u32::MAX);
+        Self { cassandra, bucket_rows, look_every, split: Cache::new(KNOWN), noted: Cache::new(KNOWN) }
+    }
+
+    /// The statements of writes to lists. The buckets that they name are noted before.
+    pub(super) async fn requests(&self, writes: Vec<ListWrite>) -> Result<Vec<Request>> {
+        let mut chains: HashMap<(List, u64), Vec<Bucket>> = HashMap::new();
+        let mut requests = Vec::new();
+        for write in writes {
+            let list = (write.key.table, write.key.partition.clone());
+            let at = time(&write.key.clustering);
+            let chain = if write.is_new {
+                self.known_chain(&list, at)
+            } else {
+                match chains.get(&(list.clone(), at)) {
+                    Some(chain) => chain.clone(),
+                    None => {
+                        let chain = self.chain(&list, at).await?;
+                        chains.insert((list.clone(), at), chain.clone());
+                        chain
+                    }
+                }
+            };
+            let Some((&leaf, above)) = chain.split_last() else { continue };
+            match write.value {
+                Some(value) => {
+                    self.note(&list, leaf).await?;
+                    if write.is_new && rand::random_ratio(1, self.look_every) {
+                        self.look(&list, leaf).await?;
+                    }
+                    requests.push(Request::put(&write.key, &leaf.to_bytes(), value, write.as_of));
+                }
+                None => requests.push(Request::delete(&write.key, &leaf.to_bytes(), write.as_of)),
+            }
+            // A row that is not new may have come before its bucket was split.
+            if !write.is_new {
+                let older = above.iter().map(|bucket| bucket.to_bytes());
+                requests.extend(older.map(|bucket| Request::delete(&write.key, &bucket, write.as_of)));
+            }
+        }
+        Ok(requests)
+    }
+
+    /// From the root to the bucket where a new row at `at` goes, as far as this process knows.
+    fn known_chain(&self, list: &List, at: u64) -> Vec<Bucket> {
+        let mut chain = vec![Bucket::ROOT];
+        while let Some(&last) = chain.last() {
+            match last.child(at) {
+                Some(child) if self.split.contains_key(&(list.clone(), last)) => chain.push(child),
+                _ => break,
+            }
+        }
+        chain
+    }
+
+    /// From the root to the bucket where a row at `at` goes: a row that was written before stands in one of them.
+    async fn chain(&self, list: &List, at: u64) -> Result<Vec<Bucket>> {
+        let mut chain = vec![Bucket::ROOT];
+        while let Some(&last) = chain.last() {
+            match last.child(at) {
+                Some(child) if self.is_split(list, last).await? => chain.push(child),
+                _ => break,
+            }
+        }
+        Ok(chain)
+    }
+
+    async fn is_split(&self, list: &List, bucket: Bucket) -> Result<bool> {
+        if self.split.contains_key(&(list.clone(), bucket)) {
+            return Ok(true);
+        }
+        // Without a condition on the clustering, a partition without rows still tells what belongs to all of them.
+        let text =
+            format!("SELECT is_split FROM {} WHERE partition = ? AND bucket = ? LIMIT 1", list.0.name());
+        let found = self.cassandra.rows("reading a bucket", &text, (&list.1, bucket.to_bytes())).await?;
+        let row = found.maybe_first_row::<(Option<bool>,)>().map_err(unreadable)?;
+        let is_split = matches!(row, Some((Some(true),)));
+        if is_split {
+            self.split.insert((list.clone(), bucket), ());
+        }
+        Ok(is_split)
+    }
+
+    /// Splits a bucket that has become large.
+    async fn look(&self, list: &List, bucket: Bucket) -> Result<()> {
+        if bucket.child(0).is_none() || self.is_split(list, bucket).await? {
+            return Ok(());
+        }
+        let table = list.0.name();
+        let text = format!("SELECT COUNT(*) FROM {table} WHERE partition = ? AND bucket = ?");
+        let found = self.cassandra.rows("counting a bucket", &text, (&list.1, bucket.to_bytes())).await?;
+        let (rows,) = found.first_row::<(i64,)>().map_err(unreadable)?;
+        if u64::try_from(rows).unwrap_or(0) < self.bucket_rows {
+            return Ok(());
+        }
+        let text = format!("UPDATE {table} SET is_split = true WHERE partition = ? AND bucket = ?");
+        self.cassandra.run("splitting a bucket", &text, (&list.1, bucket.to_bytes())).await?;
+        self.split.insert((list.clone(), bucket), ());
+        Ok(())
+    }
+
+    /// Notes that a bucket may hold rows, before it does.
+    async fn note(&self, list: &List, bucket: Bucket) -> Result<()> {
+        if bucket == Bucket::ROOT || self.noted.contains_key(&(list.clone(), bucket)) {
+            return Ok(());
+        }
+        const TEXT: &str =
+            "INSERT INTO buckets_by_list (partition, bucket, clustering, value) VALUES (?, 0x, ?, 0x)";
+        self.cassandra.run("noting a bucket", TEXT, (list_key(list), bucket.to_bytes())).await?;
+        self.noted.insert((list.clone(), bucket), ());
+        Ok(())
+    }
+
+    /// The finer buckets of a list.
+    pub(super) async fn buckets(&self, list: &List) -> Result<Vec<Bucket>> {
+        let text = format!(
+            "SELECT clustering FROM buckets_by_list WHERE partition = ? AND bucket = 0x LIMIT {BUCKETS}"
+        );
+        let found = self.cassandra.rows("reading buckets", &text, (list_key(list),)).await?;
+        let rows = found.rows::<(Vec<u8>,)>().map_err(unreadable)?;
+        let mut buckets = Vec::new();
+        for row in rows {
+            let (octets,) = row.map_err(unreadable)?;
+            buckets.push(Bucket::from_bytes(&octets).ok_or(Error::Damaged { what: "buckets_by_list" })?);
+        }
+        Ok(buckets)
+    }
+
+    /// The value of one row.
+    pub(super) async fn value(&self, key: &RowKey) -> Result<Option<Vec<u8>>> {
+        let list = (key.table, key.partition.clone());
+        let exactly = Scan {
+            lower: Bound::Included(key.clustering.clone()),
+            upper: Bound::Included(key.clustering.clone()),
+            ..Scan::all(key.table, key.partition.clone(), 1)
+        };
+        let root = self.slice(&list, Bucket::ROOT, &exactly).await?;
+        if !root.is_split {
+            return Ok(root.rows.into_iter().next().map(|(_, value, _)| value));
+        }
+        let mut newest: Option<(i64, Vec<u8>)> = None;
+        let chain = self.chain(&list, time(&key.clustering)).await?;
+        let slices = try_join_all(chain.iter().map(|&bucket| self.slice(&list, bucket, &exactly))).await?;
+        for (_, value, written_at) in slices.into_iter().flat_map(|slice| slice.rows) {
+            if newest.as_ref().is_none_or(|(at, _)| *at < written_at) {
+                newest = Some((written_at, value));
+            }
+        }
+        Ok(newest.map(|(_, value)| value))
+    }
+
+    /// Rows of a list in order, whichever buckets they stand in.
+    pub(super) async fn scan(&self, scan: &Scan) -> Result<Vec<Row>> {
+        let list = (scan.table, scan.partition.clone());
+        let root = self.slice(&list, Bucket::ROOT, scan).await?;
+        if !root.is_split {
+            return Ok(root.rows.into_iter().map(|(clustering, value, _)| (clustering, value)).collect());
+        }
+        let mut buckets = self.buckets(&list).await?;
+        buckets.retain(|bucket| bucket.overlaps(&scan.lower, &scan.upper));
+        // Those first whose rows could come first.
+        match scan.descending {
+            true => buckets.sort_by_key(|bucket| std::cmp::Reverse(bucket.last())),
+            false => buckets.sort_by_key(|bucket| bucket.first()),
+        }
+        let mut rows = BTreeMap::new();
+        root.merge_into(&mut rows);
+        for group in buckets.chunks(BUCKETS_AT_ONCE) {
+            // Enough rows that come before all that is left end the search.
+            let comes_before = |clustering: &[u8]| match scan.descending {
+                true => time(clustering) > group[0].last(),
+                false => time(clustering) < group[0].first(),
+            };
+            if rows.keys().filter(|clustering| comes_before(clustering)).count() >= scan.limit {
+                break;
+            }
+            let slices = try_join_all(group.iter().map(|&bucket| self.slice(&list, bucket, scan))).await?;
+            for slice in slices {
+                slice.merge_into(&mut rows);
+            }
+        }
+        let rows = rows.into_iter().map(|(clustering, (_, value))| (clustering, value));
+        Ok(match scan.descending {
+            true => rows.rev().take(scan.limit).collect(),
+            false => rows.take(scan.limit).collect(),
+        })
+    }
+
+    /// Rows of one bucket within the bounds.
+    async fn slice(&self, list: &List, bucket: Bucket, scan: &Scan) -> Result<Slice> {
+        let mut text = format!(
+            "SELECT clustering, value, WRITETIME(value), is_split FROM {} WHERE partition = ? AND bucket = ?",
+            list.0.name()
+        );
+        let mut values = vec![blob(&list.1), CqlValue::Blob(bucket.to_bytes())];
+        let bounds = super::partitions::bounds(scan, &mut text, &mut values);
+        if bounds.is_none() {
+            return Ok(Slice { rows: vec![], is_split: self.is_split(list, bucket).await? });
+        }
+        // The server keeps lists newest first.
+        text.push_str(if scan.descending {
+            " ORDER BY clustering DESC LIMIT ?"
+        } else {
+            " ORDER BY clustering ASC LIMIT ?"
+        });
+        values.push(CqlValue::Int(i32::try_from(scan.limit).unwrap_or(i32::MAX)));
+        let found = self.cassandra.rows("reading a list", &text, values).await?;
+        let mut slice = Slice { rows: Vec::new(), is_split: false };
+        type Found = (Option<Vec<u8>>, Option<Vec<u8>>, Option<i64>, Option<bool>);
+        let mut tells_split = false;
+        for row in found.rows::<Found>().map_err(unreadable)? {
+            let (clustering, value, written_at, is_split) = row.map_err(unreadable)?;
+            tells_split = true;
+            slice.is_split |= is_split == Some(true);
+            if let (Some(clustering), Some(value), Some(written_at)) = (clustering, value, written_at) {
+                slice.rows.push((clustering, value, written_at));
+            }
+        }
+        if slice.is_split {
+            self.split.insert((list.clone(), bucket), ());
+        } else if !tells_split {
+            slice.is_split = self.is_split(list, bucket).await?;
+        }
+        Ok(slice)
+    }
+}
+
+/// Where the finer buckets of a list are noted.
+fn list_key(list: &List) -> Vec<u8> {
+    [&[list.0 as u8][..], &list.1].concat()
+}
+
+fn unreadable(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::permanent("reading rows of a form that is not ours", error)
+}

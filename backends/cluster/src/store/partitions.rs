@@ -1,0 +1,165 @@
+//! Rows that are not in lists by time, and what goes through whole tables.
+
+use std::collections::BTreeSet;
+use std::ops::Bound;
+
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use schema::{AccountId, Error, Result, Row, Scan, Table};
+use scylla::statement::unprepared::Statement;
+use scylla::value::CqlValue;
+
+use super::bucket::{Bucket, shards};
+use super::{AT_ONCE, CassandraStore, Kind, blob, kind};
+
+/// Partitions that a page of a walk through a table has.
+const PAGE: i32 = 5_000;
+
+/// Adds the bounds of a scan to a statement; `None` if nothing can lie within them.
+pub(super) fn bounds(scan: &Scan, text: &mut String, values: &mut Vec<CqlValue>) -> Option<()> {
+    let of = |bound: &Bound<Vec<u8>>| match bound {
+        Bound::Included(at) | Bound::Excluded(at) => Some(at.clone()),
+        Bound::Unbounded => None,
+    };
+    if let (Some(lower), Some(upper)) = (of(&scan.lower), of(&scan.upper)) {
+        let is_point = matches!((&scan.lower, &scan.upper), (Bound::Included(_), Bound::Included(_)));
+        if lower > upper || (lower == upper && !is_point) {
+            return None;
+        }
+    }
+    let mut add = |bound: &Bound<Vec<u8>>, included: &str, excluded: &str| {
+        let (operator, at) = match bound {
+            Bound::Included(at) => (included, at),
+            Bound::Excluded(at) => (excluded, at),
+            Bound::Unbounded => return,
+        };
+        text.push_str(&format!(" AND clustering {operator} ?"));
+        values.push(blob(at));
+    };
+    add(&scan.lower, ">=", ">");
+    add(&scan.upper, "<=", "<");
+    Some(())
+}
+
+impl CassandraStore {
+    /// Rows of a partition that is not a list by time.
+    pub(super) async fn plain_scan(&self, scan: &Scan) -> Result<Vec<Row>> {
+        if !scan.partition.is_empty() {
+            return self.scan_bucket(scan, Vec::new(), scan.limit).await;
+        }
+        let mut shards: Vec<u8> = shards(&scan.lower, &scan.upper).collect();
+        if scan.descending {
+            shards.reverse();
+        }
+        let mut rows = Vec::new();
+        let slices = shards.into_iter().map(|shard| self.scan_bucket(scan, vec![shard], scan.limit));
+        let mut slices = stream::iter(slices).buffered(AT_ONCE / 8);
+        while let Some(slice) = slices.try_next().await? {
+            rows.extend(slice);
+            if rows.len() >= scan.limit {
+                break;
+            }
+        }
+        rows.truncate(scan.limit);
+        Ok(rows)
+    }
+
+    async fn scan_bucket(&self, scan: &Scan, bucket: Vec<u8>, limit: usize) -> Result<Vec<Row>> {
+        let mut text =
+            format!("SELECT clustering, value FROM {} WHERE partition = ? AND bucket = ?", scan.table.name());
+        let mut values = vec![blob(&scan.partition), CqlValue::Blob(bucket)];
+        if bounds(scan, &mut text, &mut values).is_none() {
+            return Ok(vec![]);
+        }
+        if scan.descending {
+            text.push_str(" ORDER BY clustering DESC");
+        }
+        let is_claimed = kind(scan.table) == Kind::Claimed;
+        if !is_claimed {
+            // Of rows that are compared and set some count as not there, so those are counted here.
+            text.push_str(" LIMIT ?");
+            values.push(CqlValue::Int(i32::try_from(limit).unwrap_or(i32::MAX)));
+        }
+        let mut statement = Statement::new(text).with_page_size(PAGE);
+        statement.set_is_idempotent(true);
+        let pages = self.cassandra.session().execute_iter(statement, values).await;
+        let rows = pages.map_err(|error| Error::transient("reading rows", error))?;
+        let rows = rows.rows_stream::<(Vec<u8>, Option<Vec<u8>>)>();
+        let rows = rows.map_err(|error| Error::permanent("reading rows", error))?;
+        rows.map_err(|error| Error::transient("reading rows", error))
+            .try_filter_map(async |(clustering, value)| Ok(value.map(|value| (clustering, value))))
+            .take(limit)
+            .try_collect()
+            .await
+    }
+
+    /// Walks through a table: its partitions of an account, with their buckets.
+    async fn walk(&self, table: &str, account: AccountId) -> Result<BTreeSet<(Vec<u8>, Vec<u8>)>> {
+        const WHAT: &str = "walking through a table";
+
+        let text = format!("SELECT DISTINCT partition, bucket FROM {table}");
+        let mut statement = Statement::new(text).with_page_size(PAGE);
+        statement.set_is_idempotent(true);
+        let pages = self.cassandra.session().execute_iter(statement, ()).await;
+        let rows = pages.map_err(|error| Error::transient(WHAT, error))?;
+        let rows = rows.rows_stream::<(Vec<u8>, Vec<u8>)>();
+        let mut rows = rows.map_err(|error| Error::permanent(WHAT, error))?;
+        let mut found = BTreeSet::new();
+        while let Some(row) = rows.try_next().await.map_err(|error| Error::transient(WHAT, error))? {
+            // Where buckets are noted, the table's number stands before the partition.
+            let of = if table == "buckets_by_list" { row.0.get(1..) } else { Some(&row.0[..]) };
+            if of.is_some_and(|partition| partition.starts_with(account.as_bytes())) {
+                found.insert(row);
+            }
+        }
+        Ok(found)
+    }
+
+    pub(super) async fn partitions_of(
+        &self,
+        table: Table,
+        account: AccountId,
+        after: Option<[u8; 16]>,
+        limit: usize,
+    ) -> Result<Vec<[u8; 16]>> {
+        let mut of: BTreeSet<[u8; 16]> = BTreeSet::new();
+        for (partition, _) in self.walk(table.name(), account).await? {
+            let own: Option<[u8; 16]> = partition.get(16..).and_then(|own| own.try_into().ok());
+            of.extend(own.filter(|own| after.is_none_or(|after| *own > after)));
+        }
+        let mut page = Vec::new();
+        for own in of {
+            // One whose rows are all deleted may still be told of.
+            let scan = Scan::all(table, schema::pair(account, &own), 1);
+            if !schema::MailStore::scan(self, &scan).await?.is_empty() {
+                page.push(own);
+                if page.len() == limit {
+                    break;
+                }
+            }
+        }
+        Ok(page)
+    }
+
+    pub(super) async fn remove_rows_of(&self, account: AccountId) -> Result<()> {
+        let mut names: Vec<&str> =
+            Table::ALL.iter().filter(|table| table.is_of_account()).map(|table| table.name()).collect();
+        names.push("buckets_by_list");
+        for table in names {
+            let text = &format!("DELETE FROM {table} WHERE partition = ? AND bucket = ?");
+            let partitions = self.walk(table, account).await?;
+            stream::iter(partitions.into_iter().map(Ok))
+                .try_for_each_concurrent(AT_ONCE, |key| async move {
+                    self.cassandra.run("removing a partition", text, key).await.map(drop)
+                })
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Every bucket of a list, the root included.
+    pub(super) async fn all_buckets(&self, table: Table, partition: &[u8]) -> Result<Vec<Bucket>> {
+        let mut buckets = vec![Bucket::ROOT];
+        buckets.extend(self.lists.buckets(&(table, partition.to_vec())).await?);
+        Ok(buckets)
+    }
+}

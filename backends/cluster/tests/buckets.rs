@@ -1,0 +1,138 @@
+//! Lists that outgrow a partition are split, and read as before.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use cluster::CassandraOptions;
+use schema::{AccountId, Durability, ListPosition, MailStore, RowKey, Scan, Table, Write};
+
+const HOUR: u64 = 3_600_000;
+/// 2026-01-01T00:00:00Z.
+const NOW: u64 = 1_767_225_600_000;
+const BUCKET_ROWS: u64 = 100;
+
+type Model = BTreeMap<Vec<u8>, Vec<u8>>;
+
+async fn store() -> std::sync::Arc<dyn MailStore> {
+    support::rows().await;
+    let options = CassandraOptions { bucket_rows: BUCKET_ROWS, ..support::cassandra() };
+    cluster::connect_rows(&options).await.unwrap().0
+}
+
+/// A row of a list, most of them in one busy hour, some anywhere in twenty years.
+fn place(number: u64) -> Vec<u8> {
+    let at = match number % 10 {
+        0 => NOW - number * 7_919 * HOUR % (20 * 365 * 24 * HOUR),
+        _ => NOW - number * 1_009 % HOUR,
+    };
+    let mut id = [0; 16];
+    id[..8].copy_from_slice(&number.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes());
+    ListPosition::new(at, id).clustering()
+}
+
+fn row(account: AccountId, clustering: &[u8]) -> RowKey {
+    RowKey::new(Table::MessagesByAccount, *account.as_bytes(), clustering)
+}
+
+async fn whole(
+    store: &dyn MailStore,
+    account: AccountId,
+    limit: usize,
+    descending: bool,
+) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut scan = Scan::all(Table::MessagesByAccount, *account.as_bytes(), limit);
+    scan.descending = descending;
+    let mut all = Vec::new();
+    loop {
+        let page = store.scan(&scan).await.unwrap();
+        let Some((last, _)) = page.last() else { return all };
+        match descending {
+            true => scan.upper = Bound::Excluded(last.clone()),
+            false => scan.lower = Bound::Excluded(last.clone()),
+        }
+        all.extend(page);
+    }
+}
+
+/// Tells the first place where two lists differ, not all of them.
+fn assert_same(found: &[(Vec<u8>, Vec<u8>)], expected: &[(Vec<u8>, Vec<u8>)], what: &str) {
+    let difference = (0..found.len().max(expected.len())).find(|&at| found.get(at) != expected.get(at));
+    if let Some(at) = difference {
+        let (found_length, length) = (found.len(), expected.len());
+        panic!(
+            "{what}, at {at} of {length} ({found_length}): {:?}, not {:?}",
+            found.get(at),
+            expected.get(at)
+        );
+    }
+}
+
+/// Each page of a list that stands in many buckets is the one that a single partition would give.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_split_list_is_read_in_order_and_keeps_each_change() {
+    let store = store().await;
+    let account = AccountId::random();
+    let mut model = Model::new();
+    for number in 0..3_000 {
+        let (clustering, value) = (place(number), vec![number as u8]);
+        let write = Write::PutAsOf(row(account, &clustering), value.clone(), NOW - number);
+        store.write(vec![write], Durability::Now).await.unwrap();
+        model.insert(clustering, value);
+    }
+    // Rows from before and after each split are changed and taken away.
+    let (mut writes, all) = (Vec::new(), model.keys().cloned().collect::<Vec<_>>());
+    for (number, clustering) in all.into_iter().enumerate() {
+        match number % 7 {
+            0 => {
+                writes.push(Write::Delete(row(account, &clustering)));
+                model.remove(&clustering);
+            }
+            1 => {
+                writes.push(Write::Put(row(account, &clustering), b"changed".to_vec()));
+                model.insert(clustering, b"changed".to_vec());
+            }
+            _ => {}
+        }
+    }
+    for writes in writes.chunks(50) {
+        store.write(writes.to_vec(), Durability::Now).await.unwrap();
+    }
+    let ascending: Vec<_> = model.clone().into_iter().collect();
+    let descending: Vec<_> = model.clone().into_iter().rev().collect();
+    for limit in [17, 250, 10_000] {
+        assert_same(
+            &whole(&*store, account, limit, false).await,
+            &ascending,
+            &format!("ascending by {limit}"),
+        );
+        assert_same(
+            &whole(&*store, account, limit, true).await,
+            &descending,
+            &format!("descending by {limit}"),
+        );
+    }
+    let keys: Vec<_> = (0..3_000).map(|number| row(account, &place(number))).collect();
+    let expected: Vec<_> = keys.iter().map(|key| model.get(&key.clustering).cloned()).collect();
+    assert!(store.get(&keys).await.unwrap() == expected);
+    let rows = support::rows_by_partition("messages_by_account", account).await;
+    assert!(rows.len() > 10, "{rows:?}");
+    assert!(rows.iter().all(|rows| *rows <= 3 * BUCKET_ROWS), "{rows:?}");
+    assert_eq!(rows.iter().sum::<u64>(), model.len() as u64);
+
+    // A delivery that is repeated brings nothing back, also by a node that does not know of the splits yet.
+    let other = support::rows().await.0;
+    for keys in keys.chunks(100) {
+        let repeated = keys.iter().map(|key| Write::PutAsOf(key.clone(), b"old".to_vec(), NOW - 4_000));
+        other.write(repeated.collect(), Durability::Now).await.unwrap();
+    }
+    assert!(store.get(&keys).await.unwrap() == expected);
+
+    store.remove_account(account).await.unwrap();
+    assert_eq!(whole(&*store, account, 100, true).await, []);
+    assert!(support::rows_by_partition("messages_by_account", account).await.is_empty());
+    assert!(support::rows_by_partition("buckets_by_list", account).await.is_empty());
+}
