@@ -1,9 +1,20 @@
 //! The names of all that every backend must do, in one place, so that no backend leaves any out.
 
-/// Hands the names of the functions of each part to the macro `$each`, which makes a test of each: those before
-/// `shared:` take a reference, those after it an `Arc`.
+/// Hands the names of the functions of all parts to the macro `$each`: see [`store_contract`](crate::store_contract).
 #[macro_export]
 macro_rules! contract_of_parts {
+    ($each:ident) => {
+        $crate::store_contract! { $each }
+        $crate::blobs_contract! { $each }
+        $crate::cache_contract! { $each }
+        $crate::queue_contract! { $each }
+    };
+}
+
+/// Hands the names of the functions of the store to the macro `$each`, which makes a test of each: those before
+/// `shared:` take a reference, those after it an `Arc`.
+#[macro_export]
+macro_rules! store_contract {
     ($each:ident) => {
         $each! {
             store as store: dyn MailStore;
@@ -32,7 +43,13 @@ macro_rules! contract_of_parts {
             removing_a_large_account_removes_all_of_it;
             shared: one_of_many_racing_replaces_succeeds no_entry_appears_behind_a_cursor
         }
+    };
+}
 
+/// Hands the names of the functions of the blobs to the macro `$each`: see [`store_contract`](crate::store_contract).
+#[macro_export]
+macro_rules! blobs_contract {
+    ($each:ident) => {
         $each! {
             blobs as blobs: dyn BlobStore;
             chunks_come_back_in_order
@@ -47,7 +64,13 @@ macro_rules! contract_of_parts {
             an_account_of_the_greatest_octets_has_blobs;
             shared: racing_puts_never_mix_their_chunks
         }
+    };
+}
 
+/// Hands the names of the functions of the cache to the macro `$each`: see [`store_contract`](crate::store_contract).
+#[macro_export]
+macro_rules! cache_contract {
+    ($each:ident) => {
         $each! {
             cache as cache: dyn Cache;
             a_kept_value_is_found
@@ -59,7 +82,13 @@ macro_rules! contract_of_parts {
             a_count_starts_anew_after_its_time;
             shared:
         }
+    };
+}
 
+/// Hands the names of the functions of the queue to the macro `$each`: see [`store_contract`](crate::store_contract).
+#[macro_export]
+macro_rules! queue_contract {
+    ($each:ident) => {
         $each! {
             queue as queue: dyn JobQueue;
             jobs_are_leased_in_order
