@@ -7,6 +7,7 @@
 mod blobs;
 mod cassandra;
 mod options;
+pub mod queue;
 mod start;
 mod store;
 
