@@ -5,6 +5,7 @@
 //! the five traits.
 
 mod blobs;
+pub mod cache;
 mod cassandra;
 mod options;
 pub mod queue;
