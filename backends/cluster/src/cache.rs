@@ -21,7 +21,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-use crate::{RedisOptions, StartError};
+use crate::{RedisOptions, StartError, certificates};
 use local::LocalCounts;
 use stale::Stale;
 
@@ -33,6 +33,8 @@ const LONGEST_REST: Duration = Duration::from_secs(1);
 const CONNECT_TIME: Duration = Duration::from_secs(1);
 /// The longest time that anything is kept, in milliseconds: Redis takes no time that ends after year 292,277,026.
 const LONGEST: u64 = 1 << 45;
+/// What TLS says of a certificate that it does not trust, and of a server that does not speak it.
+const UNTRUSTED: [&str; 2] = ["invalid peer certificate", "received corrupt message"];
 /// Keys removed by one command.
 const REMOVED_AT_ONCE: usize = 1000;
 
@@ -166,8 +168,7 @@ impl Line {
         let client = match &options.ca_file {
             None => Client::open(info),
             Some(path) => {
-                let certificates = std::fs::read(path)
-                    .map_err(|error| unusable(format!("{} cannot be read: {error}", path.display())))?;
+                let certificates = certificates::read(path, SERVER)?.into_bytes();
                 Client::build_with_tls(
                     info,
                     TlsCertificates { client_tls: None, root_cert: Some(certificates) },
@@ -320,8 +321,8 @@ impl Line {
 /// Whether somebody has to change something before Redis can be used.
 fn is_refusal(error: &RedisError) -> bool {
     match error.kind() {
-        // Not a failed handshake with a server that is there.
-        ErrorKind::Io => false,
+        // The kind of a failed handshake cannot be asked for; this is how it is told.
+        ErrorKind::Io => UNTRUSTED.iter().any(|words| error.to_string().contains(words)),
         ErrorKind::Server(_) | ErrorKind::Extension => {
             matches!(error.code(), Some("ERR" | "NOAUTH" | "NOPERM" | "WRONGPASS" | "DENIED"))
         }

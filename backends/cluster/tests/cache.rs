@@ -253,6 +253,7 @@ async fn what_cannot_be_a_redis_for_us_is_told() {
         RedisOptions { url: "nonsense".into(), ..options() },
         RedisOptions { url: nonsense, ..options() },
         RedisOptions { ca_file: Some("nowhere.pem".into()), ..options() },
+        RedisOptions { ca_file: Some("Cargo.toml".into()), ..options() },
     ] {
         let told = RedisCache::connect(&options).await.err();
         assert!(matches!(told, Some(StartError::Unusable { .. })), "{:?}: {told:?}", options.url);

@@ -216,7 +216,7 @@ async fn a_queue_that_is_missing_is_named_with_what_makes_it() {
 }
 
 #[tokio::test]
-async fn a_wrong_password_and_a_virtual_host_that_is_not_there_are_told() {
+async fn what_keeps_us_from_using_rabbitmq_is_told_at_the_start() {
     let queues = Queues::new().await;
     let login = |password: &str| {
         let password = Zeroizing::new(password.to_owned());
@@ -227,7 +227,13 @@ async fn a_wrong_password_and_a_virtual_host_that_is_not_there_are_told() {
         RabbitmqOptions { virtual_host: "nowhere".into(), ..queues.options.clone() },
         RabbitmqOptions { urls: vec!["nonsense".into()], ..queues.options.clone() },
         RabbitmqOptions { urls: Vec::new(), ..queues.options.clone() },
+        // It does not speak TLS there.
+        RabbitmqOptions {
+            urls: vec![queues.options.urls[0].replace("amqp:", "amqps:")],
+            ..queues.options.clone()
+        },
         RabbitmqOptions { ca_file: Some("nowhere.pem".into()), ..queues.options.clone() },
+        RabbitmqOptions { ca_file: Some("Cargo.toml".into()), ..queues.options.clone() },
     ] {
         let told = RabbitQueue::connect(&options).await.err();
         assert!(matches!(told, Some(StartError::Unusable { .. })), "{told:?}");

@@ -4,6 +4,7 @@
 //! nobody can acknowledge any more. Here a connection that broke is over with all its leases, and [`super::link`] makes
 //! the next one.
 
+use std::io;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -21,7 +22,7 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::lock;
-use crate::{RabbitmqOptions, StartError};
+use crate::{RabbitmqOptions, StartError, certificates};
 
 pub(super) const SERVER: &str = "RabbitMQ";
 /// Seconds between signs of life; after twice this time without any the connection is given up.
@@ -134,10 +135,7 @@ impl Servers {
         if uris.is_empty() {
             return Err(unusable("no address is given".into()));
         }
-        let read = |path: &std::path::PathBuf| {
-            let text = std::fs::read_to_string(path);
-            text.map_err(|error| unusable(format!("{} cannot be read: {error}", path.display())))
-        };
+        let read = |path: &std::path::PathBuf| certificates::read(path, SERVER);
         let certificates = options.ca_file.as_ref().map(read).transpose()?;
         Ok(Self { uris, certificates, request_time: options.request_time })
     }
@@ -295,6 +293,10 @@ pub(super) fn refused(error: &lapin::Error, what: &str) -> StartError {
         }
         ErrorKind::ParsingError(_) | ErrorKind::InvalidProtocolVersion(_) => {
             StartError::Unusable { server: SERVER, reason: "what answers there is no RabbitMQ".into() }
+        }
+        // What TLS makes of a certificate that it does not trust, or of a server that does not speak it.
+        ErrorKind::IOError(error) if error.kind() == io::ErrorKind::InvalidData => {
+            StartError::Unusable { server: SERVER, reason: format!("{what} ({error})") }
         }
         _ => unreachable(error.to_string()),
     }
