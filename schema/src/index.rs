@@ -31,6 +31,9 @@ pub struct IndexedMessage {
 pub struct Posting {
     /// The blinded term.
     pub token: Token,
+    /// Which sequence of positions it belongs to: tokens of different streams are never neighbours, whatever their
+    /// positions.
+    pub stream: u8,
     /// How often it stands there, at least 1.
     pub frequency: u32,
     /// Ascending positions, or empty where none are kept.
@@ -53,7 +56,8 @@ pub enum Query {
         weight: f32,
     },
     /// Messages where the slots stand at consecutive positions; in each slot any of its tokens will do. Without slots
-    /// it finds nothing. In the score it is one word: as frequent as the phrase, as rare as the commonest tokens of its
+    /// it finds nothing. All its tokens are of one stream: a caller asks for no other phrase, and a backend need not tell
+    /// streams apart. In the score it is one word: as frequent as the phrase, as rare as the commonest tokens of its
     /// slots together.
     Phrase(Vec<Vec<Token>>),
     /// Messages that all of these find (none = every message).

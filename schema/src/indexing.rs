@@ -52,6 +52,7 @@ impl Account {
             .chunk_by(|a, b| place(a) == place(b))
             .map(|same| Posting {
                 token: self.token(same[0].field, same[0].form, same[0].text),
+                stream: same[0].field as u8,
                 frequency: u32::try_from(same.len()).unwrap_or(u32::MAX),
                 positions: match same[0].form {
                     Form::Word => same.iter().map(|term| term.position).collect(),

@@ -311,6 +311,7 @@ async fn settling_drops_what_merges_of_the_index_have_replaced() {
         postings: (0..300)
             .map(|word| Posting {
                 token: u64::from(number * 300 + word).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 8,
+                stream: 0,
                 frequency: 1,
                 positions: vec![word],
             })

@@ -43,7 +43,7 @@ fn message() -> impl Strategy<Value = IndexedMessage> {
             let mut postings: BTreeMap<Token, Posting> = BTreeMap::new();
             for (position, &word) in (0..).zip(&words) {
                 let token = token(word);
-                let empty = || Posting { token, frequency: 0, positions: Vec::new() };
+                let empty = || Posting { token, stream: 0, frequency: 0, positions: Vec::new() };
                 let posting = postings.entry(token).or_insert_with(empty);
                 posting.frequency += 1;
                 if word % 4 != u64::from(bare) {
@@ -54,7 +54,7 @@ fn message() -> impl Strategy<Value = IndexedMessage> {
                 let token = token(1_000_000 + u64::from(number) * 1_000 + step);
                 let positions = if step % 3 == 0 { vec![] } else { vec![step as u32, step as u32 + 300] };
                 let frequency = 1 + positions.len() as u32 * (step as u32 % 2);
-                postings.insert(token, Posting { token, frequency, positions });
+                postings.insert(token, Posting { token, stream: 0, frequency, positions });
             }
             IndexedMessage {
                 id: id(number),

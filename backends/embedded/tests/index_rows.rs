@@ -37,8 +37,12 @@ fn spread(number: u64) -> Token {
 
 /// A message of one token that all have, one that every tenth has, and `own` that few or no others have.
 fn message(number: u32, own: u64) -> IndexedMessage {
-    let posting =
-        |token, positions: Vec<u32>| Posting { token, frequency: positions.len() as u32, positions };
+    let posting = |token, positions: Vec<u32>| Posting {
+        token,
+        stream: 0,
+        frequency: positions.len() as u32,
+        positions,
+    };
     let mut postings = vec![posting(COMMON, vec![0, 2]), posting(spread(u64::from(number % 10)), vec![1])];
     postings.extend((0..own).map(|index| {
         posting(spread(1_000 + u64::from(number) * 17 + index * index), vec![3 + index as u32])
@@ -147,12 +151,17 @@ async fn a_message_of_very_many_words_is_found() {
     let opened = open(directory.path());
     let account = AccountId::random();
     let mut long = message(1, 0);
-    long.postings[0] =
-        Posting { token: COMMON, frequency: 300_000, positions: (0..300_000).map(|at| at * 2).collect() };
+    long.postings[0] = Posting {
+        token: COMMON,
+        stream: 0,
+        frequency: 300_000,
+        positions: (0..300_000).map(|at| at * 2).collect(),
+    };
     long.postings.retain(|posting| posting.token == COMMON);
-    long.postings.push(Posting { token: 5, frequency: 1, positions: vec![300_001] });
+    long.postings.push(Posting { token: 5, stream: 0, frequency: 1, positions: vec![300_001] });
     long.postings.extend((0..50_000).map(|index| Posting {
         token: spread(1_000_000 + index),
+        stream: 0,
         frequency: 1,
         positions: vec![1],
     }));

@@ -77,7 +77,7 @@ fn message(number: u32, words: &[Token]) -> IndexedMessage {
                 posting.frequency += 1;
                 posting.positions.push(position);
             }
-            None => postings.push(Posting { token, frequency: 1, positions: vec![position] }),
+            None => postings.push(Posting { token, stream: 0, frequency: 1, positions: vec![position] }),
         }
     }
     IndexedMessage {

@@ -312,7 +312,7 @@ fn encode(messages: &[&IndexedMessage], documents: &Documents) -> Result<Encoded
 
 /// One posting of several for the same token: what the trait forbids must still not damage a segment.
 fn unite<'a>(postings: impl Iterator<Item = &'a Posting>) -> Posting {
-    let mut united = Posting { token: 0, frequency: 0, positions: Vec::new() };
+    let mut united = Posting { token: 0, stream: 0, frequency: 0, positions: Vec::new() };
     for posting in postings {
         united.token = posting.token;
         united.frequency = united.frequency.saturating_add(posting.frequency);
@@ -349,7 +349,7 @@ mod tests {
             size: 1,
             has_attachment: false,
             words: 1,
-            postings: vec![Posting { token: 9, frequency: 1, positions: vec![0] }],
+            postings: vec![Posting { token: 9, stream: 0, frequency: 1, positions: vec![0] }],
         };
         index.put(account, vec![message]).await.unwrap();
         // The manifest, the segment and the sequence number.
@@ -359,7 +359,8 @@ mod tests {
 
     #[test]
     fn a_token_given_twice_counts_as_one_with_all_its_positions() {
-        let posting = |positions: &[u32]| Posting { token: 5, frequency: 2, positions: positions.to_vec() };
+        let posting =
+            |positions: &[u32]| Posting { token: 5, stream: 0, frequency: 2, positions: positions.to_vec() };
         let (first, second) = (posting(&[7, 9]), posting(&[1, 3]));
         let united = unite([&first, &second].into_iter());
         assert_eq!((united.frequency, united.positions), (4, vec![7, 9, 1, 3]));
