@@ -7,6 +7,8 @@
 mod blobs;
 pub mod cache;
 mod cassandra;
+mod certificates;
+pub mod index;
 mod options;
 pub mod queue;
 mod start;
@@ -17,6 +19,7 @@ use std::sync::Arc;
 use schema::{BlobStore, MailStore};
 
 pub use cassandra::{Applied, apply_schema as apply_rows_schema};
+pub use cluster::{Cluster, apply_schema, schema_version};
 pub use options::{CassandraOptions, ElasticsearchOptions, Login, Options, RabbitmqOptions, RedisOptions};
 pub use start::StartError;
 
