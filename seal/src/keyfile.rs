@@ -8,7 +8,7 @@
 //! Both are 0600, replaced as a whole (written beside, flushed, renamed, the directory flushed), and their old content is
 //! overwritten. That last is best effort: see `docs/privacy.md`.
 //!
-//! One process writes them. Nothing here locks.
+//! One process writes them at a time. Nothing here locks: those that share them ([`KeyFile::share`]) take turns.
 
 use crate::associated::{Associated, Kind};
 use crate::cipher;
@@ -62,6 +62,8 @@ pub struct KeyFile {
     admitted: Vec<MasterKey>,
     /// By rising number; never empty.
     epochs: Vec<EpochKey>,
+    /// Other processes change the files too.
+    is_shared: bool,
 }
 
 impl KeyFile {
@@ -89,6 +91,7 @@ impl KeyFile {
             master: MasterKey::generate(),
             admitted: Vec::new(),
             epochs: vec![EpochKey::generate(1)],
+            is_shared: false,
         };
         // The key is durable, under another name, before the epochs file says that the pair exists.
         files::write_pending(path, key_text(instance, &key_file.master).expose())?;
@@ -109,7 +112,13 @@ impl KeyFile {
             }
             other => other?,
         };
-        let mut key_file = KeyFile::with_master(key_of_text(path, &text)?, &epochs_path(path), instance)?;
+        let opened = KeyFile::with_master(key_of_text(path, &text)?, &epochs_path(path), instance);
+        // Another process may have replaced both after the first was read.
+        if matches!(opened, Err(Error::WrongMasterKey { .. })) && files::read(path)?.expose() != text.expose()
+        {
+            return KeyFile::open(path, instance);
+        }
+        let mut key_file = opened?;
         key_file.key_path = Some(path.to_owned());
         Ok(key_file)
     }
@@ -128,6 +137,7 @@ impl KeyFile {
             master,
             admitted: Vec::new(),
             epochs,
+            is_shared: false,
         })
     }
 
@@ -147,9 +157,54 @@ impl KeyFile {
             master,
             admitted: Vec::new(),
             epochs: vec![EpochKey::generate(1)],
+            is_shared: false,
         };
         key_file.write(&key_file.epochs)?;
         Ok(key_file)
+    }
+
+    /// Makes the epochs file, with epoch 1, beside a master key that somebody has put into the file `path`.
+    ///
+    /// # Errors
+    /// [`Error::KeyFileExists`] if there is an epochs file already; else as for [`KeyFile::open`], for the key's file.
+    pub fn claim(path: &Path, instance: &[u8; 16]) -> Result<KeyFile> {
+        let master = key_of_text(path, &files::read(path)?)?;
+        let mut key_file = KeyFile::create_with_master(master, &epochs_path(path), instance)?;
+        key_file.key_path = Some(path.to_owned());
+        Ok(key_file)
+    }
+
+    /// Says that other processes change the files too, or others' are copied here: what is at hand may be out of date.
+    pub fn share(&mut self) {
+        self.is_shared = true;
+    }
+
+    /// Whether other processes change the files too.
+    pub fn is_shared(&self) -> bool {
+        self.is_shared
+    }
+
+    /// Reads the files again. What is at hand stays where they cannot be read, or lack the newest epoch that is at hand: a
+    /// copy from before must not make this process forget a key.
+    ///
+    /// # Errors
+    /// As for [`KeyFile::open`]; [`Error::BadKeyFile`] if they are from before what is at hand, or from elsewhere.
+    pub fn reload(&mut self) -> Result<()> {
+        let read = match &self.key_path {
+            Some(path) => KeyFile::open(path, &self.instance)?,
+            None => KeyFile::with_master(self.master.clone(), &self.epochs_path, &self.instance)?,
+        };
+        let bad = |reason| Err(Error::BadKeyFile { path: self.epochs_path.clone(), reason });
+        if read.newest().id < self.newest().id {
+            return bad("it is from before the newest epoch, which this process has begun or seen");
+        }
+        let is_other =
+            |epoch: &EpochKey| self.epoch(epoch.id).is_some_and(|known| known.key() != epoch.key());
+        if read.epochs.iter().any(is_other) {
+            return bad("it has another key for an epoch than this process");
+        }
+        (self.master, self.epochs) = (read.master, read.epochs);
+        Ok(())
     }
 
     /// The epoch to wrap under.
@@ -733,6 +788,74 @@ mod tests {
                 assert!(matches!(KeyFile::create(&pair.key(), &INSTANCE), Err(Error::KeyFileExists { .. })));
             }
         }
+    }
+
+    #[test]
+    fn a_key_that_somebody_put_there_is_claimed_once() {
+        let pair = Pair::new();
+        let refused = KeyFile::claim(&pair.key(), &INSTANCE);
+        assert!(matches!(refused, Err(Error::MissingKeyFile { path }) if path == pair.key()));
+        files::make_directory_of(&pair.key()).unwrap();
+        fs::write(pair.key(), format!("{}\n", "a5".repeat(32))).unwrap();
+        set_mode(&pair.key(), 0o644);
+        assert!(matches!(KeyFile::claim(&pair.key(), &INSTANCE), Err(Error::ExposedKeyFile { .. })));
+        set_mode(&pair.key(), 0o600);
+        let claimed = KeyFile::claim(&pair.key(), &INSTANCE).unwrap();
+        assert_eq!(claimed.key_path(), Some(pair.key().as_path()));
+        assert_eq!(pair.open().unwrap().newest().key(), claimed.newest().key());
+        assert_eq!(pair.master().to_hex().expose(), &"a5".repeat(32));
+        for instance in [INSTANCE, [6; 16]] {
+            assert!(matches!(KeyFile::claim(&pair.key(), &instance), Err(Error::KeyFileExists { .. })));
+        }
+    }
+
+    #[test]
+    fn what_another_process_changed_is_seen_when_the_files_are_read_again() {
+        let pair = Pair::new();
+        let mut writer = pair.create();
+        let mut reader = pair.open().unwrap();
+        let wrapped = |key_file: &KeyFile| AccountKeys::generate(ACCOUNT).wrap(key_file.newest());
+        let change: [fn(&mut KeyFile) -> Result<()>; 4] = [
+            |_| Ok(()),
+            |writer| writer.add_epoch().map(drop),
+            KeyFile::rotate_master,
+            |writer| writer.destroy_epochs_before(2),
+        ];
+        for change in change {
+            change(&mut writer).unwrap();
+            reader.reload().unwrap();
+            assert_eq!(ids(&reader), ids(&writer));
+            AccountKeys::unwrap(ACCOUNT, &wrapped(&writer), &reader).unwrap();
+        }
+        // What it writes then opens with the master key of now.
+        reader.add_epoch().unwrap();
+        assert_eq!(ids(&pair.open().unwrap()), [2, 3]);
+    }
+
+    #[test]
+    fn a_copy_from_before_or_from_elsewhere_takes_no_key_away() {
+        let pair = Pair::new();
+        let mut key_file = pair.create();
+        let old = fs::read(pair.epochs()).unwrap();
+        let put = |text: &[u8]| fs::write(pair.epochs(), text).unwrap();
+        // Another process of the same day begins an epoch with the same number.
+        let mut other = pair.open().unwrap();
+        other.add_epoch().unwrap();
+        let others = fs::read(pair.epochs()).unwrap();
+        put(&old);
+        key_file.add_epoch().unwrap();
+        let ours = fs::read(pair.epochs()).unwrap();
+        let key = *key_file.newest().key();
+        for text in [&*old, &*others, b"", b"nonsense\n"] {
+            put(text);
+            assert!(matches!(key_file.reload(), Err(Error::BadKeyFile { .. })));
+            assert_eq!((ids(&key_file), *key_file.newest().key()), (vec![1, 2], key));
+        }
+        fs::remove_file(pair.epochs()).unwrap();
+        assert!(matches!(key_file.reload(), Err(Error::MissingKeyFile { .. })));
+        put(&ours);
+        set_mode(&pair.epochs(), 0o600);
+        key_file.reload().unwrap();
     }
 
     #[test]
