@@ -53,7 +53,7 @@ pub struct Instance {
 const REMEMBERED: Duration = Duration::from_secs(30);
 
 /// A cache of so many entries, each for `time` at most.
-pub(crate) fn remembering<K, V>(entries: u64, time: Option<Duration>) -> Cache<K, V>
+fn remembering<K, V>(entries: u64, time: Option<Duration>) -> Cache<K, V>
 where
     K: std::hash::Hash + Eq + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
@@ -88,7 +88,7 @@ impl Instance {
         settings: Settings,
     ) -> Result<Arc<Self>> {
         let remembered = backend.is_shared.then_some(REMEMBERED);
-        let keyring = Keyring::open(backend.store.clone(), key_file, instance_id, remembered).await?;
+        let keyring = Keyring::open(backend.store.clone(), key_file, instance_id).await?;
         Ok(Arc::new(Self {
             backend,
             clock,

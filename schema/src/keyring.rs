@@ -1,5 +1,7 @@
 //! Keys as they are stored: wrapped, in rows; unwrapped, only in memory.
 
+mod turn;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,11 +9,13 @@ use moka::sync::Cache;
 use seal::{AccountKeys, InstanceKey, KeyFile};
 use tokio::sync::Mutex;
 
-use crate::instance::remembering;
+use self::turn::{PATIENCE, SILENCE, Turn, Turns};
 use crate::{AccountId, Durability, Error, MailStore, Result, RowKey, Scan, Table, Write};
 
 /// Unwrapped account keys kept in memory, at most.
 const OPEN_ACCOUNTS: u64 = 10_000;
+/// For how long one stays there where other processes purge accounts too.
+const OPEN_TIME: Duration = Duration::from_secs(60);
 /// Account keys that are wrapped anew in one write.
 const REWRAP_PAGE: usize = 1_000;
 
@@ -22,6 +26,7 @@ pub(crate) struct Keyring {
     instance_id: [u8; 16],
     instance: InstanceKey,
     open: Cache<AccountId, Arc<AccountKeys>>,
+    turns: Turns,
 }
 
 fn instance_row() -> RowKey {
@@ -40,33 +45,92 @@ fn file_error(error: seal::Error) -> Error {
     Error::permanent("the epoch keys could not be changed", error)
 }
 
+/// Whoever copies the files here may do so yet.
+fn stale(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    Error::transient("the key files of this process are not the newest", error)
+}
+
+/// Whether the files may have changed since they were read.
+fn may_be_newer(file: &KeyFile, error: &seal::Error) -> bool {
+    file.is_shared() && matches!(error, seal::Error::UnknownEpoch { .. } | seal::Error::DoesNotOpen)
+}
+
 impl Keyring {
-    /// Opens the instance's key, or makes it when the store is new. A rotation that a crash cut short is finished. Keys of
-    /// accounts are remembered for `remembered`, or until they are destroyed by this process.
+    /// Opens the instance's key, or makes it when the store is new. A rotation that a crash cut short is finished.
     pub(crate) async fn open(
         store: Arc<dyn MailStore>,
         file: KeyFile,
         instance_id: [u8; 16],
-        remembered: Option<Duration>,
     ) -> Result<Self> {
-        let wrapped = store.get(&[instance_row()]).await?.pop().flatten();
-        let instance = match wrapped {
-            Some(wrapped) => InstanceKey::unwrap(instance_id, &wrapped, &file).map_err(key_error)?,
+        let stored = async || Ok::<_, Error>(store.get(&[instance_row()]).await?.pop().flatten());
+        let wrapped = match stored().await? {
+            Some(wrapped) => wrapped,
             None => {
-                let key = InstanceKey::generate(instance_id);
-                let wrapped = key.wrap(file.newest());
-                store.write(vec![Write::Put(instance_row(), wrapped)], Durability::Now).await?;
-                key
+                let wrapped = InstanceKey::generate(instance_id).wrap(file.newest());
+                let is_first = store.replace(instance_row(), None, Some(wrapped.clone()), vec![]).await?;
+                // Of two that make one at the same time both go on with the one that is stored.
+                if is_first { wrapped } else { stored().await?.unwrap_or(wrapped) }
             }
         };
+        let instance = InstanceKey::unwrap(instance_id, &wrapped, &file).map_err(key_error)?;
         let unfinished = file.epochs().count() > 1;
-        let open = remembering(OPEN_ACCOUNTS, remembered);
-        let keyring = Self { store, file: Mutex::new(file), instance_id, instance, open };
+        let mut open = Cache::builder().max_capacity(OPEN_ACCOUNTS);
+        if file.is_shared() {
+            open = open.time_to_live(OPEN_TIME);
+        }
+        let keyring = Self {
+            turns: Turns::new(store.clone(), SILENCE),
+            store,
+            file: Mutex::new(file),
+            instance_id,
+            instance,
+            open: open.build(),
+        };
         if unfinished {
-            let mut file = keyring.file.lock().await;
-            keyring.move_to_newest(&mut file).await?;
+            keyring.finish_rotation().await?;
         }
         Ok(keyring)
+    }
+
+    async fn finish_rotation(&self) -> Result<()> {
+        let mut file = self.file.lock().await;
+        // One that a dead process has left is waited for; a living one finishes its own.
+        let mut turn = match self.begin(&mut file, SILENCE + PATIENCE).await {
+            Err(error) if error.is_transient() && file.is_shared() => return Ok(()),
+            begun => begun?,
+        };
+        let moved = self.move_to_newest(&mut file, &mut turn).await;
+        self.end(turn).await;
+        moved.map(drop)
+    }
+
+    /// The right to wrap keys and to change epochs, for which other processes that share the files wait. The files are
+    /// read again then: they must hold the epoch that is in force.
+    async fn begin(&self, file: &mut KeyFile, patience: Duration) -> Result<Option<Turn>> {
+        if !file.is_shared() {
+            return Ok(None);
+        }
+        let turn = self.turns.take(patience).await?;
+        match self.catch_up(file).await {
+            Ok(()) => Ok(Some(turn)),
+            Err(error) => {
+                self.turns.give_back(turn).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn catch_up(&self, file: &mut KeyFile) -> Result<()> {
+        file.reload().map_err(stale)?;
+        // A change of the epoch begins with this row.
+        let wrapped = self.store.get(&[instance_row()]).await?.pop().flatten().unwrap_or_default();
+        InstanceKey::unwrap(self.instance_id, &wrapped, file).map(drop).map_err(stale)
+    }
+
+    async fn end(&self, turn: Option<Turn>) {
+        if let Some(turn) = turn {
+            self.turns.give_back(turn).await;
+        }
     }
 
     /// The key that hashes addresses and domains for look-up.
@@ -80,11 +144,24 @@ impl Keyring {
             return Ok(Some(keys));
         }
         // The lock keeps a purge from destroying the key between its being read and its being remembered.
-        let file = self.file.lock().await;
-        let Some(wrapped) = self.store.get(&[account_row(account)]).await?.pop().flatten() else {
-            return Ok(None);
+        let mut file = self.file.lock().await;
+        let mut is_newest = !file.is_shared();
+        let keys = loop {
+            let Some(wrapped) = self.store.get(&[account_row(account)]).await?.pop().flatten() else {
+                return Ok(None);
+            };
+            match AccountKeys::unwrap(*account.as_bytes(), &wrapped, &file) {
+                Ok(keys) => break Arc::new(keys),
+                Err(error) if may_be_newer(&file, &error) && !is_newest => {
+                    file.reload().map_err(stale)?;
+                    is_newest = true;
+                }
+                Err(error @ seal::Error::UnknownEpoch { .. }) if file.is_shared() => {
+                    return Err(stale(error));
+                }
+                Err(error) => return Err(key_error(error)),
+            }
         };
-        let keys = Arc::new(AccountKeys::unwrap(*account.as_bytes(), &wrapped, &file).map_err(key_error)?);
         self.open.insert(account, keys.clone());
         Ok(Some(keys))
     }
@@ -97,11 +174,15 @@ impl Keyring {
         claim: RowKey,
         rows: impl FnOnce(&AccountKeys) -> Vec<Write>,
     ) -> Result<bool> {
-        let file = self.file.lock().await;
+        let mut file = self.file.lock().await;
+        // A change of the epoch elsewhere must not miss the new key.
+        let turn = self.begin(&mut file, PATIENCE).await?;
         let keys = AccountKeys::generate(*account.as_bytes());
         let mut writes = vec![Write::Put(account_row(account), keys.wrap(file.newest()))];
         writes.extend(rows(&keys));
-        self.store.replace(claim, None, Some(account.as_bytes().to_vec()), writes).await
+        let created = self.store.replace(claim, None, Some(account.as_bytes().to_vec()), writes).await;
+        self.end(turn).await;
+        created
     }
 
     /// Destroys the account's key: its wrapped key is deleted with `rows`, all others are wrapped under a new epoch,
@@ -109,8 +190,21 @@ impl Keyring {
     /// whose key is gone already is left at that.
     pub(crate) async fn destroy(&self, account: AccountId, rows: Vec<Write>) -> Result<u32> {
         let mut file = self.file.lock().await;
+        let mut turn = self.begin(&mut file, PATIENCE).await?;
+        let epoch = self.destroy_in_turn(account, rows, &mut file, &mut turn).await;
+        self.end(turn).await;
+        epoch
+    }
+
+    async fn destroy_in_turn(
+        &self,
+        account: AccountId,
+        rows: Vec<Write>,
+        file: &mut KeyFile,
+        turn: &mut Option<Turn>,
+    ) -> Result<u32> {
         if self.store.get(&[account_row(account)]).await?.pop().flatten().is_none() {
-            return self.move_to_newest(&mut file).await;
+            return self.move_to_newest(file, turn).await;
         }
         // First the new epoch: a crash after the delete is then finished by the next start, which sees two.
         file.add_epoch().map_err(file_error)?;
@@ -118,27 +212,37 @@ impl Keyring {
         writes.extend(rows);
         self.store.write(writes, Durability::Now).await?;
         self.open.invalidate(&account);
-        self.move_to_newest(&mut file).await
+        self.move_to_newest(file, turn).await
     }
 
     /// Replaces the master key, unless it is kept elsewhere than in a file, and wraps every key anew under a new epoch;
     /// the old ones are destroyed. What the keys seal stays as it is.
     pub(crate) async fn rotate(&self) -> Result<u32> {
         let mut file = self.file.lock().await;
+        let mut turn = self.begin(&mut file, PATIENCE).await?;
+        let epoch = self.rotate_in_turn(&mut file, &mut turn).await;
+        self.end(turn).await;
+        epoch
+    }
+
+    async fn rotate_in_turn(&self, file: &mut KeyFile, turn: &mut Option<Turn>) -> Result<u32> {
         match file.rotate_master() {
             Ok(()) | Err(seal::Error::MasterKeptElsewhere) => {}
             Err(error) => return Err(file_error(error)),
         }
         file.add_epoch().map_err(file_error)?;
-        self.move_to_newest(&mut file).await
+        self.move_to_newest(file, turn).await
     }
 
-    async fn move_to_newest(&self, file: &mut KeyFile) -> Result<u32> {
+    async fn move_to_newest(&self, file: &mut KeyFile, turn: &mut Option<Turn>) -> Result<u32> {
         let epoch = file.newest().id();
         let wrapped = self.instance.wrap(file.newest());
         self.store.write(vec![Write::Put(instance_row(), wrapped)], Durability::Later).await?;
         let mut after = None;
         loop {
+            if let Some(turn) = turn {
+                self.turns.renew(turn).await?;
+            }
             let mut scan = Scan::all(Table::AccountKeys, [], REWRAP_PAGE);
             if let Some(after) = after.take() {
                 scan = scan.above(after);
