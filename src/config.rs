@@ -3,14 +3,18 @@
 //! Every setting stands once, in [`settings::SETTINGS`], with its place, kind, range and default. A value is checked
 //! where it comes from, so that an error names the setting and the file, variable or flag.
 
+mod kind;
+mod servers;
 mod settings;
 mod show;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use toml::{Table, Value};
 
-pub use settings::{Kind, SETTINGS, Setting};
+pub use kind::Kind;
+pub use settings::{SETTINGS, Setting};
 pub use show::{to_json, to_toml};
 
 /// Why there is no configuration to run with. The program ends with 78 (`EX_CONFIG`).
@@ -52,11 +56,21 @@ pub enum ConfigError {
     },
     /// Two settings do not go together.
     #[error("{0}")]
-    Contradiction(&'static str),
+    Contradiction(String),
+    /// A file that holds a password cannot be used.
+    #[error("`{key}`: {} {why}", path.display())]
+    BadPasswordFile {
+        /// The setting that names it.
+        key: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
 }
 
-/// The configuration that is in force: every setting that has a value, checked.
-#[derive(Debug, Clone, PartialEq)]
+/// The configuration that is in force: every setting that has a value, checked, but for those of the other backend.
+#[derive(Clone, PartialEq)]
 pub struct Config {
     values: Table,
 }
@@ -69,6 +83,56 @@ pub struct Flag {
     pub text: String,
 }
 
+/// A value that somebody set.
+struct Given {
+    setting: &'static Setting,
+    value: Value,
+    /// The file, variable or flag.
+    from: String,
+}
+
+impl Given {
+    fn parse(setting: &'static Setting, text: &str, from: String) -> Result<Self, ConfigError> {
+        match setting.kind.parse(text) {
+            Ok(value) => Ok(Self { setting, value, from }),
+            Err(wanted) => Err(ConfigError::BadValue { from, key: setting.key, wanted }),
+        }
+    }
+
+    fn in_file(from: &str, key: &str, value: &Value) -> Result<Self, ConfigError> {
+        let from = from.to_owned();
+        let Some(setting) = settings::find(key) else {
+            return Err(ConfigError::UnknownKey { from, key: key.to_owned() });
+        };
+        match setting.kind.check(value) {
+            Ok(value) => Ok(Self { setting, value, from }),
+            Err(wanted) => Err(ConfigError::BadValue { from, key: setting.key, wanted }),
+        }
+    }
+}
+
+fn read_file(path: &Path) -> Result<Vec<Given>, ConfigError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+    let table: Table = text.parse().map_err(|error: toml::de::Error| ConfigError::NotToml {
+        path: path.to_owned(),
+        message: error.message().to_owned(),
+    })?;
+    let from = path.display().to_string();
+    let mut given = Vec::new();
+    for (key, value) in &table {
+        match value {
+            Value::Table(section) => {
+                for (inner, value) in section {
+                    given.push(Given::in_file(&from, &format!("{key}.{inner}"), value)?);
+                }
+            }
+            value => given.push(Given::in_file(&from, key, value)?),
+        }
+    }
+    Ok(given)
+}
+
 impl Config {
     /// Reads the file, if one is named, then the variables, then the flags.
     ///
@@ -79,62 +143,30 @@ impl Config {
         variable: impl Fn(&str) -> Option<String>,
         flags: &[Flag],
     ) -> Result<Self, ConfigError> {
+        let mut given = file.map(read_file).transpose()?.unwrap_or_default();
+        for setting in SETTINGS {
+            let name = setting.variable();
+            if let Some(text) = variable(&name) {
+                given.push(Given::parse(setting, &text, format!("the variable {name}"))?);
+            }
+        }
+        for flag in flags {
+            let setting = settings::find(flag.key).expect("every flag is a setting");
+            let from = format!("the flag --{}", flag.key.replace('_', "-"));
+            given.push(Given::parse(setting, &flag.text, from)?);
+        }
         let mut config = Self { values: Table::new() };
         for setting in SETTINGS {
             if let Some(value) = setting.default_value() {
                 config.set(setting, value);
             }
         }
-        if let Some(path) = file {
-            config.read_file(path)?;
+        for given in &given {
+            config.set(given.setting, given.value.clone());
         }
-        for setting in SETTINGS {
-            let name = setting.variable();
-            if let Some(text) = variable(&name) {
-                let value = setting
-                    .parse(&text)
-                    .map_err(|wanted| bad(format!("the variable {name}"), setting, wanted))?;
-                config.set(setting, value);
-            }
-        }
-        for flag in flags {
-            let setting = settings::find(flag.key).expect("every flag is a setting");
-            let from = format!("the flag --{}", flag.key.replace('_', "-"));
-            let value = setting.parse(&flag.text).map_err(|wanted| bad(from, setting, wanted))?;
-            config.set(setting, value);
-        }
+        config.leave_the_other_backend(&given)?;
         config.check()?;
         Ok(config)
-    }
-
-    fn read_file(&mut self, path: &Path) -> Result<(), ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
-        let table: Table = text.parse().map_err(|error: toml::de::Error| ConfigError::NotToml {
-            path: path.to_owned(),
-            message: error.message().to_owned(),
-        })?;
-        let from = path.display().to_string();
-        for (key, value) in &table {
-            match value {
-                Value::Table(section) => {
-                    for (inner, value) in section {
-                        self.take(&from, &format!("{key}.{inner}"), value)?;
-                    }
-                }
-                value => self.take(&from, key, value)?,
-            }
-        }
-        Ok(())
-    }
-
-    fn take(&mut self, from: &str, key: &str, value: &Value) -> Result<(), ConfigError> {
-        let Some(setting) = settings::find(key) else {
-            return Err(ConfigError::UnknownKey { from: from.to_owned(), key: key.to_owned() });
-        };
-        let value = setting.check(value).map_err(|wanted| bad(from.to_owned(), setting, wanted))?;
-        self.set(setting, value);
-        Ok(())
     }
 
     fn set(&mut self, setting: &Setting, value: Value) {
@@ -151,32 +183,46 @@ impl Config {
         }
     }
 
+    /// What is of the other backend only has no value; nobody may have given it one.
+    fn leave_the_other_backend(&mut self, given: &[Given]) -> Result<(), ConfigError> {
+        let ours = if self.is_cluster() { "cluster" } else { "embedded" };
+        let is_foreign = |setting: &Setting| setting.backend().is_some_and(|backend| backend != ours);
+        if let Some(Given { setting, from, .. }) = given.iter().find(|given| is_foreign(given.setting)) {
+            return Err(ConfigError::Contradiction(format!(
+                "{from}: `{}` means nothing where `backend` is \"{ours}\"",
+                setting.key
+            )));
+        }
+        for setting in SETTINGS.iter().filter(|setting| is_foreign(setting)) {
+            self.values.remove(setting.key.split_once('.').map_or(setting.key, |(section, _)| section));
+        }
+        Ok(())
+    }
+
     /// What no single setting can say.
     fn check(&self) -> Result<(), ConfigError> {
         if self.integer("delivery.bytes_in_flight") < self.integer("delivery.message_bytes") {
-            return Err(ConfigError::Contradiction(
+            return Err(contradiction(
                 "`delivery.bytes_in_flight` is less than `delivery.message_bytes`: no largest message could come in",
             ));
         }
         if self.path("master_key_file").is_some() && self.list("master_key_command").is_some() {
-            return Err(ConfigError::Contradiction(
-                "`master_key_file` and `master_key_command` exclude each other",
-            ));
+            return Err(contradiction("`master_key_file` and `master_key_command` exclude each other"));
         }
         let closes_all = |setting, proxies| {
             self.text(setting) == Some("required") && self.list(proxies).is_none_or(|list| list.is_empty())
         };
         if closes_all("delivery.proxy_protocol", "delivery.proxies") {
-            return Err(ConfigError::Contradiction(
+            return Err(contradiction(
                 "`delivery.proxy_protocol` is \"required\" but `delivery.proxies` names nobody: every connection would be closed",
             ));
         }
         if closes_all("rest.proxy_protocol", "rest.proxies") {
-            return Err(ConfigError::Contradiction(
+            return Err(contradiction(
                 "`rest.proxy_protocol` is \"required\" but `rest.proxies` names nobody: every connection would be closed",
             ));
         }
-        Ok(())
+        if self.is_cluster() { servers::check(self) } else { Ok(()) }
     }
 
     fn value(&self, key: &str) -> Option<&Value> {
@@ -199,8 +245,13 @@ impl Config {
     }
 
     /// A number of seconds.
-    pub fn seconds(&self, key: &str) -> std::time::Duration {
-        std::time::Duration::from_secs(self.integer(key))
+    pub fn seconds(&self, key: &str) -> Duration {
+        Duration::from_secs(self.integer(key))
+    }
+
+    /// A number of milliseconds.
+    pub fn milliseconds(&self, key: &str) -> Duration {
+        Duration::from_millis(self.integer(key))
     }
 
     /// A number that may be missing.
@@ -224,14 +275,33 @@ impl Config {
         Some(list.iter().filter_map(Value::as_str).map(str::to_owned).collect())
     }
 
-    /// Where everything is kept.
+    /// Where everything is kept; on the cluster, the node's own directory.
     pub fn data(&self) -> PathBuf {
         self.path("data").unwrap_or_default()
     }
+
+    /// Whether everything is kept on servers.
+    pub fn is_cluster(&self) -> bool {
+        self.text("backend") == Some("cluster")
+    }
+
+    /// Where the servers of the cluster are; reads the files that hold passwords.
+    ///
+    /// # Errors
+    /// [`ConfigError::BadPasswordFile`].
+    pub fn servers(&self) -> Result<cluster::Options, ConfigError> {
+        servers::options(self)
+    }
 }
 
-fn bad(from: String, setting: &Setting, wanted: String) -> ConfigError {
-    ConfigError::BadValue { from, key: setting.key, wanted }
+impl std::fmt::Debug for Config {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Config").field(&show::shown(self, false)).finish()
+    }
+}
+
+fn contradiction(why: &str) -> ConfigError {
+    ConfigError::Contradiction(why.to_owned())
 }
 
 /// Variables that begin with `SIGNET_` and set nothing: most likely one of ours, misspelt.

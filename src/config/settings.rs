@@ -1,29 +1,8 @@
 //! Every setting: its place in the file, its kind, its range, its default.
 
-use std::net::{SocketAddr, ToSocketAddrs};
-
 use toml::Value;
 
-use crate::logging;
-
-/// What a setting's value is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// A whole number of this range, both ends included.
-    Integer(i64, i64),
-    /// Any text but the empty one.
-    Text,
-    /// `host:port`.
-    Address,
-    /// A tracing filter.
-    Filter,
-    /// One of these words.
-    Word(&'static [&'static str]),
-    /// A list of networks (`192.0.2.0/24`).
-    Networks,
-    /// A list of texts that may hold a secret and is never shown.
-    HiddenList,
-}
+use super::Kind;
 
 /// Where a setting's value comes from if nobody sets it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +13,8 @@ pub enum Default {
     Integer(i64),
     /// This text.
     Text(&'static str),
+    /// These texts.
+    Texts(&'static [&'static str]),
 }
 
 /// One setting.
@@ -54,11 +35,18 @@ const fn setting(key: &'static str, kind: Kind, default: Default) -> Setting {
 const MIB: i64 = 1 << 20;
 const GIB: i64 = 1 << 30;
 const ON_OFF: Kind = Kind::Word(&["off", "required"]);
+const HTTP: Kind = Kind::Urls(&["http", "https"]);
+const AMQP: Kind = Kind::Urls(&["amqp", "amqps"]);
+/// Milliseconds that a request may take.
+const REQUEST: Kind = Kind::Integer(100, 600_000);
 
 /// All settings, in the order in which `signet config show` prints them.
 pub const SETTINGS: &[Setting] = &[
-    // Where everything is kept: one directory.
+    // Where everything is kept; on the cluster, what only this node needs.
     setting("data", Kind::Text, Default::Text("./signet-data")),
+    // On what: one directory, or servers. `start_seconds`: how long a start waits for those.
+    setting("backend", Kind::Word(&["embedded", "cluster"]), Default::Text("embedded")),
+    setting("start_seconds", Kind::Integer(0, 3600), Default::Integer(60)),
     // The listeners.
     setting("lmtp", Kind::Address, Default::Text("127.0.0.1:2424")),
     setting("lmtp_socket", Kind::Text, Default::None),
@@ -127,6 +115,43 @@ pub const SETTINGS: &[Setting] = &[
     setting("storage.journal_bytes", Kind::Integer(64 * MIB, 64 * GIB), Default::Integer(96 * MIB)),
     setting("storage.threads", Kind::Integer(1, 64), Default::Integer(2)),
     setting("storage.open_files", Kind::Integer(10, 1_000_000), Default::Integer(256)),
+    // The cluster backend's servers. A password stands here, or in a file that only its owner may read.
+    setting("cassandra.nodes", Kind::Nodes, Default::Texts(&["127.0.0.1:9042"])),
+    setting("cassandra.keyspace", Kind::Name("_"), Default::Text("signet")),
+    setting("cassandra.datacenter", Kind::Text, Default::None),
+    setting("cassandra.copies", Kind::Integer(1, 9), Default::Integer(3)),
+    setting("cassandra.login", Kind::Text, Default::None),
+    setting("cassandra.password", Kind::Hidden, Default::None),
+    setting("cassandra.password_file", Kind::Text, Default::None),
+    setting("cassandra.ca_file", Kind::Text, Default::None),
+    setting("cassandra.request_milliseconds", REQUEST, Default::Integer(8000)),
+    setting("cassandra.clock_skew_milliseconds", Kind::Integer(1, 60_000), Default::Integer(1000)),
+    setting("cassandra.change_milliseconds", REQUEST, Default::Integer(10_000)),
+    setting("elasticsearch.urls", HTTP, Default::Texts(&["http://127.0.0.1:9200"])),
+    setting("elasticsearch.alias", Kind::Name("-_."), Default::Text("messages")),
+    setting("elasticsearch.shards", Kind::Integer(1, 1024), Default::Integer(3)),
+    setting("elasticsearch.replicas", Kind::Integer(0, 9), Default::Integer(1)),
+    setting("elasticsearch.login", Kind::Text, Default::None),
+    setting("elasticsearch.password", Kind::Hidden, Default::None),
+    setting("elasticsearch.password_file", Kind::Text, Default::None),
+    setting("elasticsearch.ca_file", Kind::Text, Default::None),
+    setting("elasticsearch.request_milliseconds", REQUEST, Default::Integer(10_000)),
+    setting("rabbitmq.urls", AMQP, Default::Texts(&["amqp://127.0.0.1:5672"])),
+    setting("rabbitmq.virtual_host", Kind::Text, Default::Text("/")),
+    setting("rabbitmq.prefix", Kind::Name("-_.:"), Default::Text("signet")),
+    setting("rabbitmq.copies", Kind::Integer(1, 9), Default::Integer(3)),
+    setting("rabbitmq.login", Kind::Text, Default::None),
+    setting("rabbitmq.password", Kind::Hidden, Default::None),
+    setting("rabbitmq.password_file", Kind::Text, Default::None),
+    setting("rabbitmq.ca_file", Kind::Text, Default::None),
+    setting("rabbitmq.request_milliseconds", REQUEST, Default::Integer(10_000)),
+    setting("redis.url", Kind::Url(&["redis", "rediss"]), Default::Text("redis://127.0.0.1:6379")),
+    setting("redis.prefix", Kind::Name("-_.:"), Default::Text("signet:")),
+    setting("redis.login", Kind::Text, Default::None),
+    setting("redis.password", Kind::Hidden, Default::None),
+    setting("redis.password_file", Kind::Text, Default::None),
+    setting("redis.ca_file", Kind::Text, Default::None),
+    setting("redis.request_milliseconds", Kind::Integer(10, 60_000), Default::Integer(250)),
 ];
 
 /// The setting with this key.
@@ -135,6 +160,16 @@ pub fn find(key: &str) -> Option<&'static Setting> {
 }
 
 impl Setting {
+    /// The backend that alone has a use for it; `None`: both have.
+    pub fn backend(&self) -> Option<&'static str> {
+        let section = self.key.split_once('.').map_or(self.key, |(section, _)| section);
+        match section {
+            "storage" => Some("embedded"),
+            "start_seconds" | "cassandra" | "elasticsearch" | "rabbitmq" | "redis" => Some("cluster"),
+            _ => None,
+        }
+    }
+
     /// The variable that overrides it: `SIGNET_NAME`, or `SIGNET_SECTION_NAME`.
     pub fn variable(&self) -> String {
         format!("SIGNET_{}", self.key.replace('.', "_").to_uppercase())
@@ -146,63 +181,9 @@ impl Setting {
             Default::None => None,
             Default::Integer(number) => Some(Value::Integer(number)),
             Default::Text(text) => Some(Value::String(text.to_owned())),
+            Default::Texts(texts) => {
+                Some(Value::Array(texts.iter().map(|text| Value::String((*text).to_owned())).collect()))
+            }
         }
     }
-
-    /// The value that a variable's or a flag's text gives; lists are separated by commas, a command by white space.
-    ///
-    /// # Errors
-    /// What the value has to be.
-    pub fn parse(&self, text: &str) -> Result<Value, String> {
-        let list = |parts: Vec<&str>| {
-            Value::Array(parts.into_iter().map(|part| Value::String(part.to_owned())).collect())
-        };
-        let value = match self.kind {
-            Kind::Integer(..) => Value::Integer(text.trim().parse().map_err(|_| self.wanted())?),
-            Kind::Networks => list(text.split(',').map(str::trim).filter(|part| !part.is_empty()).collect()),
-            Kind::HiddenList => list(text.split_whitespace().collect()),
-            Kind::Text | Kind::Address | Kind::Filter | Kind::Word(_) => Value::String(text.to_owned()),
-        };
-        self.check(&value)
-    }
-
-    /// The value, if it is of the right kind and in its range.
-    ///
-    /// # Errors
-    /// What the value has to be.
-    pub fn check(&self, value: &Value) -> Result<Value, String> {
-        let is_good = match (self.kind, value) {
-            (Kind::Integer(least, greatest), Value::Integer(number)) => (least..=greatest).contains(number),
-            (Kind::Text, Value::String(text)) => !text.is_empty(),
-            (Kind::Address, Value::String(text)) => resolve(text).is_some(),
-            (Kind::Filter, Value::String(text)) => !text.is_empty() && logging::parse(text).is_ok(),
-            (Kind::Word(words), Value::String(text)) => words.contains(&text.as_str()),
-            (Kind::Networks, Value::Array(list)) => list.iter().all(is_network),
-            (Kind::HiddenList, Value::Array(list)) => !list.is_empty() && list.iter().all(Value::is_str),
-            _ => false,
-        };
-        if is_good { Ok(value.clone()) } else { Err(self.wanted()) }
-    }
-
-    fn wanted(&self) -> String {
-        match self.kind {
-            Kind::Integer(least, i64::MAX) => format!("a whole number of at least {least}"),
-            Kind::Integer(least, greatest) => format!("a whole number from {least} to {greatest}"),
-            Kind::Text => "a text that is not empty".to_owned(),
-            Kind::Address => "an address of the form host:port".to_owned(),
-            Kind::Filter => "a tracing filter such as info or warn,lmtp=debug".to_owned(),
-            Kind::Word(words) => format!("one of {}", words.join(", ")),
-            Kind::Networks => "a list of networks such as 192.0.2.0/24".to_owned(),
-            Kind::HiddenList => "a list of a program and its arguments".to_owned(),
-        }
-    }
-}
-
-fn is_network(value: &Value) -> bool {
-    value.as_str().is_some_and(|text| text.parse::<proxy_protocol::IpNet>().is_ok())
-}
-
-/// The first address that `host:port` stands for.
-pub fn resolve(text: &str) -> Option<SocketAddr> {
-    text.to_socket_addrs().ok()?.next()
 }

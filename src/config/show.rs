@@ -3,7 +3,7 @@
 use serde_json::json;
 use toml::{Table, Value};
 
-use super::{Config, Kind, settings};
+use super::{Config, settings};
 
 const HIDDEN: &str = "[hidden]";
 
@@ -18,10 +18,14 @@ pub fn to_json(config: &Config, master_key_is_set: bool) -> serde_json::Value {
     serde_json::to_value(shown(config, master_key_is_set)).unwrap_or_else(|_| json!({}))
 }
 
-fn shown(config: &Config, master_key_is_set: bool) -> Table {
+pub(super) fn shown(config: &Config, master_key_is_set: bool) -> Table {
     let mut table = config.values.clone();
-    for setting in settings::SETTINGS.iter().filter(|setting| setting.kind == Kind::HiddenList) {
-        if let Some(value) = table.get_mut(setting.key) {
+    for setting in settings::SETTINGS.iter().filter(|setting| setting.kind.is_hidden()) {
+        let value = match setting.key.split_once('.') {
+            Some((section, key)) => table.get_mut(section).and_then(|section| section.get_mut(key)),
+            None => table.get_mut(setting.key),
+        };
+        if let Some(value) = value {
             *value = Value::String(HIDDEN.to_owned());
         }
     }

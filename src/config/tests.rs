@@ -73,6 +73,68 @@ fn an_error_names_the_key_and_where_it_stands() {
             &["`rest.proxy_protocol`", "`rest.proxies`"],
         ),
         ("data = ", &[], &[], &["is not TOML"]),
+        // Of the other backend.
+        (
+            "[cassandra]\nkeyspace = 'mail'",
+            &[],
+            &[],
+            &["signet.toml", "`cassandra.keyspace`", "\"embedded\""],
+        ),
+        (
+            "",
+            &[("SIGNET_START_SECONDS", "5")],
+            &[],
+            &["SIGNET_START_SECONDS", "`start_seconds`", "`backend`"],
+        ),
+        (
+            "backend = 'cluster'\n[storage]\nthreads = 2",
+            &[],
+            &[],
+            &["signet.toml", "`storage.threads`", "\"cluster\""],
+        ),
+        ("backend = 'sqlite'", &[], &[], &["`backend`", "embedded, cluster"]),
+        // Where the servers are.
+        ("[cassandra]\nnodes = []", &[], &[], &["`cassandra.nodes`", "host:port"]),
+        ("", &[("SIGNET_CASSANDRA_NODES", "a:9042,b")], &[], &["SIGNET_CASSANDRA_NODES", "host:port"]),
+        ("", &[("SIGNET_CASSANDRA_NODES", "fe80::1:9042")], &[], &["host:port"]),
+        ("", &[("SIGNET_CASSANDRA_NODES", "a:0")], &[], &["host:port"]),
+        ("[cassandra]\nkeyspace = 'a;drop'", &[], &[], &["`cassandra.keyspace`", "small letter"]),
+        ("[elasticsearch]\nalias = '_all'", &[], &[], &["`elasticsearch.alias`", "small letter"]),
+        ("[elasticsearch]\nurls = ['amqp://a:9200']", &[], &[], &["http|https://host:port"]),
+        ("[redis]\nurl = 'redis://a'", &[], &[], &["`redis.url`", "redis|rediss://host:port"]),
+        ("[cassandra]\ncopies = 0", &[], &[], &["`cassandra.copies`", "from 1 to 9"]),
+        ("[redis]\nprefix = ''", &[], &[], &["`redis.prefix`"]),
+        // A name and a password, each of which is missing or there twice.
+        (
+            "backend = 'cluster'\n[redis]\nlogin = 'a'",
+            &[],
+            &[],
+            &["`redis.login`", "`redis.password`", "`redis.password_file`"],
+        ),
+        (
+            "backend = 'cluster'\n[rabbitmq]\npassword_file = '/p'",
+            &[],
+            &[],
+            &["`rabbitmq.login`", "`rabbitmq.password_file`"],
+        ),
+        (
+            "backend = 'cluster'\n[cassandra]\nlogin = 'a'\npassword = 'b'\npassword_file = '/p'",
+            &[],
+            &[],
+            &["`cassandra.password`", "`cassandra.password_file`"],
+        ),
+        (
+            "backend = 'cluster'\n[elasticsearch]\nca_file = '/ca'",
+            &[],
+            &[],
+            &["`elasticsearch.ca_file`", "`elasticsearch.urls`"],
+        ),
+        (
+            "backend = 'cluster'\n[cassandra]\nchange_milliseconds = 200",
+            &[],
+            &[],
+            &["`cassandra.change_milliseconds`", "`cassandra.request_milliseconds`"],
+        ),
     ];
     for (file, variables, flags, words) in cases {
         let message = load(file, variables, flags).expect_err(file).to_string();
@@ -106,11 +168,52 @@ fn what_is_shown_loads_again_and_hides_the_command() {
 }
 
 #[test]
+fn servers_are_named_in_a_variable_by_commas() {
+    let variables = [("SIGNET_BACKEND", "cluster"), ("SIGNET_CASSANDRA_NODES", "a:9042, b:9042,")];
+    let config = load("", &variables, &[]).unwrap();
+    assert_eq!(config.servers().unwrap().cassandra.nodes, ["a:9042", "b:9042"]);
+}
+
+#[test]
+fn a_password_is_never_shown() {
+    let secret = "hunter2 correct horse";
+    let file = format!("backend = 'cluster'\n[redis]\nlogin = 'default'\npassword = '{secret}'\n");
+    let config = load(&file, &[], &[]).unwrap();
+    let shown = [to_toml(&config, false), to_json(&config, false).to_string(), format!("{config:?}")];
+    for text in shown {
+        assert!(text.contains("[hidden]") && !text.contains(secret), "{text}");
+    }
+    assert!(!format!("{:?}", config.servers().unwrap()).contains(secret));
+    // Nor in an error about a URL or a password that it stands in.
+    for (variable, text) in [
+        ("SIGNET_REDIS_URL", format!("redis://default:{secret}@a:6379")),
+        ("SIGNET_RABBITMQ_URLS", format!("amqp://guest:{secret}@a:5672")),
+        ("SIGNET_CASSANDRA_NODES", format!("cassandra:{secret}@a:5672")),
+    ] {
+        let refused =
+            load("", &[("SIGNET_BACKEND", "cluster"), (variable, &text)], &[]).unwrap_err().to_string();
+        assert!(refused.contains(variable) && !refused.contains(secret), "{refused}");
+    }
+    let twice = format!("{file}password_file = '/p'\n");
+    assert!(!load(&twice, &[], &[]).unwrap_err().to_string().contains(secret));
+}
+
+#[test]
+fn only_the_settings_of_the_backend_in_force_are_shown_and_they_load_again() {
+    let embedded = load("", &[], &[]).unwrap();
+    let cluster = load("backend = 'cluster'\n", &[], &[]).unwrap();
+    let shown = [to_toml(&embedded, false), to_toml(&cluster, false)];
+    assert!(shown[0].contains("[storage]") && !shown[0].contains("[cassandra]"), "{}", shown[0]);
+    assert!(!shown[1].contains("[storage]") && shown[1].contains("[cassandra]"), "{}", shown[1]);
+    assert_eq!([&shown[0], &shown[1]].map(|file| load(file, &[], &[]).unwrap()), [embedded, cluster]);
+}
+
+#[test]
 fn every_default_is_in_its_range_and_every_variable_is_of_one_setting() {
     let mut variables = std::collections::HashSet::new();
     for setting in SETTINGS {
         if let Some(value) = setting.default_value() {
-            assert_eq!(setting.check(&value), Ok(value), "{}", setting.key);
+            assert_eq!(setting.kind.check(&value), Ok(value), "{}", setting.key);
         }
         assert!(variables.insert(setting.variable()), "{}", setting.key);
     }
