@@ -29,6 +29,8 @@ use crate::error::{Answer, Problem};
 use crate::json::Id;
 use crate::router::layered;
 
+pub use health::reach_store;
+
 /// What the program does beside serving, on behalf of the operator.
 #[async_trait]
 pub trait Operator: Send + Sync {
@@ -41,19 +43,35 @@ pub trait Operator: Send + Sync {
     async fn backup(&self, to: PathBuf) -> schema::Result<serde_json::Value>;
 }
 
-/// Whether the program takes work: false at its start and while it drains.
+/// Whether the program takes work: not at its start, not while it drains, and not while it cannot reach its store.
 #[derive(Debug, Clone, Default)]
-pub struct Readiness(Arc<AtomicBool>);
+pub struct Readiness(Arc<States>);
+
+#[derive(Debug, Default)]
+struct States {
+    is_open: AtomicBool,
+    is_cut_off: AtomicBool,
+}
 
 impl Readiness {
-    /// Says so from now on.
-    pub fn set(&self, is_ready: bool) {
-        self.0.store(is_ready, Ordering::Release);
+    /// Says whether the program is between its start and its end.
+    pub fn set(&self, is_open: bool) {
+        self.0.is_open.store(is_open, Ordering::Release);
     }
 
-    /// Whether it does.
+    /// Whether the program is between its start and its end.
     pub fn get(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        self.0.is_open.load(Ordering::Acquire)
+    }
+
+    /// Says whether the store cannot be reached; whether that is news.
+    pub fn set_cut_off(&self, is_cut_off: bool) -> bool {
+        self.0.is_cut_off.swap(is_cut_off, Ordering::AcqRel) != is_cut_off
+    }
+
+    /// Whether the store could not be reached when somebody last looked.
+    pub fn is_cut_off(&self) -> bool {
+        self.0.is_cut_off.load(Ordering::Acquire)
     }
 }
 

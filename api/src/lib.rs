@@ -22,7 +22,7 @@ mod serve;
 mod valid;
 mod web;
 
-pub use admin::{Internal, Operator, Readiness, internal_router};
+pub use admin::{Internal, Operator, Readiness, internal_router, reach_store};
 pub use auth::Peer;
 pub use error::{FieldError, Problem};
 pub use json::{Id, Time};

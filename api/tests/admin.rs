@@ -21,9 +21,16 @@ async fn the_admin_api_asks_for_its_token_and_health_does_not() {
         let request = Request::builder().uri(path).body(Body::empty()).unwrap();
         assert_eq!(answer(&service.internal, request).await.status, 200, "{path}");
     }
+    let ready = async || {
+        let request = Request::builder().uri("/health/ready").body(Body::empty()).unwrap();
+        answer(&service.internal, request).await.status.as_u16()
+    };
+    assert!(service.readiness.set_cut_off(true) && !service.readiness.set_cut_off(true));
+    assert_eq!(ready().await, 503);
+    assert!(service.readiness.set_cut_off(false));
+    assert_eq!(ready().await, 200);
     service.readiness.set(false);
-    let request = Request::builder().uri("/health/ready").body(Body::empty()).unwrap();
-    assert_eq!(answer(&service.internal, request).await.status, 503);
+    assert_eq!(ready().await, 503);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, header};
+use schema::{Instance, RowKey, Table};
 use serde_json::json;
 
 use super::Internal;
@@ -24,10 +25,22 @@ pub(super) async fn ready(State(internal): State<Arc<Internal>>) -> Answer {
     if !internal.readiness.get() {
         return Err(Problem::unavailable("the program is starting or stopping"));
     }
-    match tokio::time::timeout(PATIENCE, internal.instance.domains()).await {
-        Ok(Ok(_)) => Ok(ok(&json!({ "status": "ready" }))),
-        Ok(Err(error)) => Err(error.into()),
-        Err(_) => Err(Problem::unavailable("the store does not answer in time")),
+    if internal.readiness.is_cut_off() {
+        return Err(Problem::unavailable("the store cannot be reached"));
+    }
+    reach_store(&internal.instance).await?;
+    Ok(ok(&json!({ "status": "ready" })))
+}
+
+/// Reads one row.
+///
+/// # Errors
+/// What the store says; a transient one if it says nothing for two seconds.
+pub async fn reach_store(instance: &Instance) -> schema::Result<()> {
+    let row = RowKey::new(Table::Instance, [], *b"key");
+    match tokio::time::timeout(PATIENCE, instance.backend.store.get(&[row])).await {
+        Ok(found) => found.map(drop),
+        Err(late) => Err(schema::Error::transient("the store does not answer in time", late)),
     }
 }
 
