@@ -60,6 +60,18 @@ impl Arguments {
 pub enum Command {
     /// Run every role, as without a command
     All,
+    /// Run a node that takes mail in (on the cluster)
+    Lmtp,
+    /// Run a node that works off jobs (on the cluster)
+    Workers,
+    /// Run a node that serves the REST API (on the cluster)
+    Api,
+    /// What the servers of the cluster need
+    Schema {
+        /// What to do
+        #[command(subcommand)]
+        command: SchemaCommand,
+    },
     /// The configuration
     Config {
         /// What of it
@@ -138,6 +150,15 @@ pub enum Command {
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
     /// Print what is in force, with secrets hidden
+    Show,
+}
+
+/// `signet schema …`
+#[derive(Debug, Subcommand)]
+pub enum SchemaCommand {
+    /// Make or upgrade it, and on the first time the keys; may be run again
+    Apply,
+    /// Show which version the servers have, and which this program needs
     Show,
 }
 

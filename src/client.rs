@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
 use crate::config::Config;
-use crate::data;
+use crate::directory;
 use crate::failure::Failure;
 
 /// A connection to the running process, with its token.
@@ -56,14 +56,15 @@ impl Client {
     /// If its token cannot be read: it never ran, or belongs to somebody else.
     pub fn new(config: &Config) -> Result<Self, Failure> {
         let data = config.data();
-        let token = data::token(&data).map_err(|error| {
+        let token = directory::token(&data).map_err(|error| {
             let shown = data.display();
             Failure::other(format!(
                 "no Signet that runs on the data directory {shown}: its token cannot be read: {error}"
             ))
         })?;
         let configured = || config.text("internal").unwrap_or_default().to_owned();
-        let address = data::announced_address(&data).map_or_else(configured, |address| address.to_string());
+        let address =
+            directory::announced_address(&data).map_or_else(configured, |address| address.to_string());
         Ok(Self { address, token, connection: None })
     }
 

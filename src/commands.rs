@@ -1,4 +1,4 @@
-//! The commands that talk to the running process, and `restore`, which works without one.
+//! The commands that talk to the running process, and `restore` and `schema`, which work without one.
 
 mod account;
 mod address;
@@ -10,6 +10,7 @@ mod import;
 mod jobs;
 mod keys;
 pub mod restore;
+pub mod schema;
 
 use serde_json::Value;
 
@@ -39,7 +40,13 @@ pub fn run(config: &Config, command: &Command, json: bool) -> Result<(), Failure
             Command::Keys { .. } => keys::rotate(client, json).await,
             Command::Check { repair } => check::run(client, *repair, json).await,
             Command::Backup { dir } => backup::run(client, dir, json).await,
-            Command::All | Command::Config { .. } | Command::Restore { .. } => Ok(()),
+            Command::All
+            | Command::Lmtp
+            | Command::Workers
+            | Command::Api
+            | Command::Schema { .. }
+            | Command::Config { .. }
+            | Command::Restore { .. } => Ok(()),
         }
     })
 }

@@ -1,40 +1,32 @@
-//! The data directory: whose it is, and what the program keeps in it beside the backend's files.
+//! The data directory of the embedded backend: whose it is, and what the program keeps in it beside the backend's files and
+//! those of every [`Directory`].
 //!
 //! | file | holds |
 //! | --- | --- |
-//! | `signet.lock` | nothing; locked by the one process that uses the directory |
 //! | `instance` | the instance id, from the end of the first start on |
 //! | `instance.new` | the same while the first start is not at its end |
 //! | `instance.restored` | the same while a restore is not at its end: nothing is served from it yet |
 //! | `welcome.pending` | when the welcome message was written, until it is delivered |
-//! | `internal.token` | what opens the internal listener; new at each start |
-//! | `internal.address` | where the internal listener of the running process is |
 
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::io;
+use std::path::Path;
 
-use rustix::fs::{FlockOperation, flock};
-
+use crate::directory::{self, Directory, hex, parse_id, write_whole};
 use crate::failure::Failure;
 
-const LOCK: &str = "signet.lock";
 const INSTANCE: &str = "instance";
 const UNFINISHED: &str = "instance.new";
 const UNRESTORED: &str = "instance.restored";
 const WELCOME: &str = "welcome.pending";
-const TOKEN: &str = "internal.token";
-const ADDRESS: &str = "internal.address";
 
 /// A data directory, taken by this process for as long as this lives.
 pub struct DataDirectory {
-    path: PathBuf,
+    directory: Directory,
     instance: [u8; 16],
     is_new: bool,
     /// The file that names the instance while `is_new`.
     unfinished: &'static str,
-    _lock: File,
 }
 
 impl DataDirectory {
@@ -49,24 +41,14 @@ impl DataDirectory {
     }
 
     fn take_as(path: &Path, unfinished: &'static str) -> Result<Self, Failure> {
-        let shown = path.display();
         let cannot = |error: &dyn std::fmt::Display| {
-            Failure::config(format!("the data directory {shown} cannot be used: {error}"))
+            Failure::config(format!("the data directory {} cannot be used: {error}", path.display()))
         };
-        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| cannot(&error))?;
-        let lock =
-            OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path.join(LOCK));
-        let lock = lock.map_err(|error| cannot(&error))?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
-            rustix::io::Errno::WOULDBLOCK => {
-                Failure::other(format!("the data directory {shown} is in use by another Signet process"))
-            }
-            other => cannot(&other),
-        })?;
+        let directory = Directory::take(path)?;
         let (instance, is_new) = match (read_id(path, INSTANCE)?, read_id(path, unfinished)?) {
             (Some(instance), _) => (instance, false),
             (None, Some(instance)) => (instance, true),
-            (None, None) if is_empty(path).map_err(|error| cannot(&error))? => {
+            (None, None) if directory::is_empty(path).map_err(|error| cannot(&error))? => {
                 let instance = uuid();
                 write_whole(path, UNFINISHED, &hex(&instance)).map_err(|error| cannot(&error))?;
                 (instance, true)
@@ -80,8 +62,8 @@ impl DataDirectory {
                 return Err(cannot(&why));
             }
         };
-        close_to_others(path).map_err(|error| cannot(&error))?;
-        Ok(Self { path: path.to_owned(), instance, is_new, unfinished, _lock: lock })
+        directory.close_to_others().map_err(|error| cannot(&error))?;
+        Ok(Self { directory, instance, is_new, unfinished })
     }
 
     /// Makes a directory for what a backup of `instance` holds.
@@ -89,8 +71,8 @@ impl DataDirectory {
     /// # Errors
     /// If it is not absent or empty, but for a restore of the same instance that was cut short.
     pub fn take_for_restore(path: &Path, instance: [u8; 16]) -> Result<Self, Failure> {
-        DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-        let is_begun = !is_empty(path)?;
+        directory::make(path)?;
+        let is_begun = !directory::is_empty(path)?;
         if !is_begun {
             write_whole(path, UNRESTORED, &hex(&instance))?;
         }
@@ -107,20 +89,25 @@ impl DataDirectory {
 
     /// Removes everything that a restore has put there.
     fn clear(&self) -> io::Result<()> {
-        for entry in std::fs::read_dir(&self.path)? {
+        for entry in std::fs::read_dir(self.path())? {
             let entry = entry?;
             match entry.file_name().to_str() {
-                Some(LOCK | UNRESTORED) => {}
+                Some(directory::LOCK | UNRESTORED) => {}
                 _ if entry.file_type()?.is_dir() => std::fs::remove_dir_all(entry.path())?,
                 _ => std::fs::remove_file(entry.path())?,
             }
         }
-        File::open(&self.path)?.sync_all()
+        File::open(self.path())?.sync_all()
     }
 
     /// The directory.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.directory.path()
+    }
+
+    /// How the commands find the running process.
+    pub fn directory(&self) -> &Directory {
+        &self.directory
     }
 
     /// The id of the instance.
@@ -138,8 +125,8 @@ impl DataDirectory {
     /// # Errors
     /// What the operating system says.
     pub fn finish(&mut self) -> io::Result<()> {
-        std::fs::rename(self.path.join(self.unfinished), self.path.join(INSTANCE))?;
-        File::open(&self.path)?.sync_all()?;
+        std::fs::rename(self.path().join(self.unfinished), self.path().join(INSTANCE))?;
+        File::open(self.path())?.sync_all()?;
         self.is_new = false;
         Ok(())
     }
@@ -149,12 +136,12 @@ impl DataDirectory {
     /// # Errors
     /// What the operating system says.
     pub fn note_welcome(&self, written_at: &str) -> io::Result<()> {
-        write_whole(&self.path, WELCOME, written_at)
+        write_whole(self.path(), WELCOME, written_at)
     }
 
     /// When the welcome message was written, if it is still to be delivered.
     pub fn pending_welcome(&self) -> Option<String> {
-        std::fs::read_to_string(self.path.join(WELCOME)).ok().map(|text| text.trim().to_owned())
+        std::fs::read_to_string(self.path().join(WELCOME)).ok().map(|text| text.trim().to_owned())
     }
 
     /// The welcome message is delivered.
@@ -162,46 +149,8 @@ impl DataDirectory {
     /// # Errors
     /// What the operating system says.
     pub fn forget_welcome(&self) -> io::Result<()> {
-        std::fs::remove_file(self.path.join(WELCOME))
+        std::fs::remove_file(self.path().join(WELCOME))
     }
-
-    /// Writes what opens the internal listener, and where it is, for the commands.
-    ///
-    /// # Errors
-    /// What the operating system says.
-    pub fn announce(&self, token: &str, address: std::net::SocketAddr) -> io::Result<()> {
-        write_whole(&self.path, TOKEN, token)?;
-        write_whole(&self.path, ADDRESS, &address.to_string())
-    }
-
-    /// Nobody answers at the address any more.
-    pub fn withdraw(&self) {
-        // A file that stays only misleads a command into a refused connection.
-        let _ = std::fs::remove_file(self.path.join(ADDRESS));
-    }
-}
-
-/// What opens the internal listener of the process that uses `data`.
-///
-/// # Errors
-/// What the operating system says.
-pub fn token(data: &Path) -> io::Result<seal::Secret<String>> {
-    Ok(seal::Secret::new(std::fs::read_to_string(data.join(TOKEN))?.trim().to_owned()))
-}
-
-/// Where the process that uses `data` answers.
-pub fn announced_address(data: &Path) -> Option<std::net::SocketAddr> {
-    std::fs::read_to_string(data.join(ADDRESS)).ok()?.trim().parse().ok()
-}
-
-/// Digits of an id.
-pub fn hex(id: &[u8]) -> String {
-    id.iter().map(|octet| format!("{octet:02x}")).collect()
-}
-
-/// The id that 32 hexadecimal digits are.
-pub fn parse_id(text: &str) -> Option<[u8; 16]> {
-    text.trim().parse::<schema::AccountId>().ok().map(|id| id.0)
 }
 
 fn uuid() -> [u8; 16] {
@@ -220,43 +169,10 @@ fn read_id(path: &Path, name: &str) -> Result<Option<[u8; 16]>, Failure> {
     }
 }
 
-/// Takes from others what the mode of the directory grants them.
-fn close_to_others(path: &Path) -> io::Result<()> {
-    let mode = std::fs::metadata(path)?.permissions().mode() & 0o777;
-    if mode & 0o077 != 0 {
-        std::fs::set_permissions(path, PermissionsExt::from_mode(0o700))?;
-        tracing::warn!(
-            was = format!("{mode:04o}"),
-            "the data directory was open to others: its mode is 0700 now"
-        );
-    }
-    Ok(())
-}
-
-/// Whether there is nothing in it but what taking it makes.
-fn is_empty(path: &Path) -> io::Result<bool> {
-    for entry in std::fs::read_dir(path)? {
-        let name = entry?.file_name();
-        if name != LOCK && !name.to_string_lossy().ends_with(".part") {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
-/// Writes a file so that it is there whole, durably, or not at all; only its owner reads it.
-pub fn write_whole(directory: &Path, name: &str, text: &str) -> io::Result<()> {
-    let (path, part) = (directory.join(name), directory.join(format!("{name}.part")));
-    let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&part)?;
-    file.write_all(text.as_bytes())?;
-    file.write_all(b"\n")?;
-    file.sync_all()?;
-    std::fs::rename(&part, &path)?;
-    File::open(directory)?.sync_all()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]
@@ -309,7 +225,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path();
         let mode = || std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
-        let open = |mode| std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+        let open = |mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
         for wide in [0o755, 0o770, 0o701] {
             open(wide);
             drop(DataDirectory::take(path).unwrap());

@@ -15,11 +15,18 @@ pub struct Failure {
 
 /// The configuration, the data or the key is not what it has to be: starting again would not help.
 const CONFIG: u8 = 78;
+/// A server that is needed is away: starting again may help.
+const UNAVAILABLE: u8 = 69;
 
 impl Failure {
     /// The configuration, the data directory or the key is wrong: exit 78.
     pub fn config(message: impl ToString) -> Self {
         Self::new(CONFIG, message)
+    }
+
+    /// A server that is needed is away: exit 69.
+    pub fn unavailable(message: impl ToString) -> Self {
+        Self::new(UNAVAILABLE, message)
     }
 
     /// Anything else: exit 1.

@@ -16,7 +16,7 @@ use schema::{
     AccountId, ChangePage, Durability, Error, MailStore, Position, Result, Row, RowKey, Scan, Table, Write,
 };
 
-use crate::data::{hex, write_whole};
+use crate::directory::{hex, write_whole};
 
 const PAGE: usize = 1_000;
 const INSTANCE_KEY: &str = "instance";

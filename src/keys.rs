@@ -1,12 +1,14 @@
 //! Where the master key comes from: a file, the variable `SIGNET_MASTER_KEY`, or a command that prints it.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use rustix::fs::{FlockOperation, flock};
 use seal::{KeyFile, MasterKey, Secret};
 
 use crate::config::Config;
-use crate::data::hex;
+use crate::directory::{self, hex};
 use crate::failure::Failure;
 
 /// The variable that holds a master key.
@@ -56,6 +58,12 @@ impl Source {
         }
     }
 
+    /// Where the key files are.
+    pub fn directory(&self) -> &Path {
+        let (Self::File(file) | Self::Elsewhere { epochs: file, .. }) = self;
+        file.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    }
+
     /// Opens the keys of data that exist. Never makes any.
     ///
     /// # Errors
@@ -68,7 +76,8 @@ impl Source {
         opened.map_err(refused)
     }
 
-    /// Makes the keys of a new instance; those that an unfinished first start has made are opened.
+    /// Makes the keys of a new instance; those that an unfinished first start has made are opened, and a master key that
+    /// somebody has put into the file is used.
     ///
     /// # Errors
     /// If there are keys already that are not this instance's.
@@ -79,8 +88,10 @@ impl Source {
         };
         match (opened, self) {
             (Ok(key_file), _) => Ok(key_file),
-            (Err(seal::Error::MissingKeyFile { .. }), Self::File(path)) => {
-                KeyFile::create(&path, instance).map_err(refused)
+            (Err(seal::Error::MissingKeyFile { path: missing }), Self::File(path)) => {
+                // A key whose epochs file is missing was put there for this instance; it has no data yet.
+                let made = if missing == path { KeyFile::create } else { KeyFile::claim };
+                made(&path, instance).map_err(refused)
             }
             (Err(seal::Error::MissingKeyFile { .. }), Self::Elsewhere { master, epochs }) => {
                 KeyFile::create_with_master(master, &epochs, instance).map_err(refused)
@@ -88,6 +99,20 @@ impl Source {
             (Err(error), _) => Err(refused(error)),
         }
     }
+}
+
+/// Keeps others who ask from the directory of key files, for as long as the file is open; waits for their end.
+///
+/// # Errors
+/// If there is no such directory and none can be made.
+pub fn lock(directory: &Path) -> Result<File, Failure> {
+    let cannot = |error: std::io::Error| {
+        Failure::config(format!("the key directory {} cannot be used: {error}", directory.display()))
+    };
+    directory::make(directory).map_err(cannot)?;
+    let opened = File::open(directory).map_err(cannot)?;
+    flock(&opened, FlockOperation::LockExclusive).map_err(|error| cannot(error.into()))?;
+    Ok(opened)
 }
 
 fn refused(error: seal::Error) -> Failure {
@@ -127,15 +152,18 @@ fn ask(command: &[String]) -> Result<Secret<String>, Failure> {
 }
 
 /// Says where the key is and what losing it means.
-pub fn announce(key_file: &KeyFile) {
-    match key_file.key_path() {
+pub fn announce(key: Option<&Path>, epochs: &Path) {
+    match key {
         Some(path) => println!("The master key is in {}", shown(path)),
         None => println!("The master key is the one that was given"),
     }
-    println!("and the epoch keys are in {}", shown(key_file.epochs_path()));
+    println!("and the epoch keys are in {}", shown(epochs));
     println!("Copy both to another place now: whoever loses them has lost the mail.");
 }
 
 fn shown(path: &Path) -> String {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,5 @@
-//! Signet: a private mail platform. `signet` alone runs every role on one directory; the other commands talk to it.
+//! Signet: a private mail platform. `signet` alone runs every role, on one directory or on the servers of a cluster, where
+//! `signet lmtp`, `signet workers` and `signet api` run one each; the other commands talk to the running process.
 
 mod arguments;
 mod check;
@@ -6,6 +7,7 @@ mod client;
 mod commands;
 mod config;
 mod data;
+mod directory;
 mod failure;
 mod key_copy;
 mod keys;
@@ -14,6 +16,7 @@ mod mailfiles;
 mod operator;
 mod roles;
 mod start;
+mod storage;
 mod welcome;
 
 use std::process::ExitCode;
@@ -23,6 +26,7 @@ use clap::Parser as _;
 use crate::arguments::{Arguments, Command, ConfigCommand};
 use crate::config::Config;
 use crate::failure::Failure;
+use crate::roles::Roles;
 
 /// Values are made on one thread and dropped on another all the time; this allocator gives what is left of them back to
 /// the system by itself (how soon, .cargo/config.toml says).
@@ -38,7 +42,15 @@ fn main() -> ExitCode {
         Err(error) => error.exit(),
     };
     let ended = load(&arguments).and_then(|config| match &arguments.command {
-        None | Some(Command::All) => run(config),
+        None | Some(Command::All) => run(config, Roles::All),
+        Some(Command::Lmtp) => run(config, Roles::Lmtp),
+        Some(Command::Workers) => run(config, Roles::Workers),
+        Some(Command::Api) => run(config, Roles::Api),
+        Some(Command::Schema { command }) => {
+            // Where JSON is asked for, a failure is one object and nothing else.
+            let logged = if arguments.json { Ok(()) } else { start_logging(&config) };
+            logged.and_then(|()| commands::schema::run(&config, command, arguments.json))
+        }
         Some(Command::Config { command: ConfigCommand::Show }) => {
             show_config(&config, arguments.json);
             Ok(())
@@ -67,15 +79,16 @@ fn show_config(config: &Config, json: bool) {
 }
 
 /// The program: postfix → LMTP → store and queue → workers → index; clients → API → store and index.
-fn run(config: Config) -> Result<(), Failure> {
+fn run(config: Config, roles: Roles) -> Result<(), Failure> {
+    roles.check(&config)?;
     start_logging(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
         let stop = roles::stop_signal()?;
-        let data = data::DataDirectory::take(&config.data())?;
-        let listeners = roles::Listeners::bind(&config).await?;
-        let started = start::open(&config, data).await?;
-        roles::run(&config, started, listeners, stop).await
+        let Some(place) = start::find(&config, &stop).await? else { return Ok(()) };
+        let listeners = roles::Listeners::bind(&config, roles).await?;
+        let started = start::open(&config, place).await?;
+        roles::run(&config, roles, started, listeners, stop).await
     });
     runtime.shutdown_timeout(std::time::Duration::from_millis(500));
     ended

@@ -11,7 +11,7 @@ use schema::{Error, Instance, Result};
 use serde_json::{Value, json};
 
 use crate::check;
-use crate::data::{hex, write_whole};
+use crate::directory::{hex, write_whole};
 
 /// The stored data in a backup's directory.
 pub const BACKUP_DATA: &str = "signet.backup";
@@ -20,13 +20,14 @@ pub const BACKUP_INSTANCE: &str = "instance";
 
 /// Checks and backs up what is open.
 pub struct Operations {
-    embedded: Arc<Embedded>,
+    /// `None` on the cluster.
+    embedded: Option<Arc<Embedded>>,
     instance: Arc<Instance>,
 }
 
 impl Operations {
     /// On this backend and instance.
-    pub fn new(embedded: Arc<Embedded>, instance: Arc<Instance>) -> Self {
+    pub fn new(embedded: Option<Arc<Embedded>>, instance: Arc<Instance>) -> Self {
         Self { embedded, instance }
     }
 }
@@ -38,7 +39,11 @@ impl api::Operator for Operations {
     }
 
     async fn backup(&self, to: PathBuf) -> Result<Value> {
-        let (embedded, instance) = (self.embedded.clone(), hex(&self.instance.id()));
+        let Some(embedded) = self.embedded.clone() else {
+            let what = "the cluster has no backup of its own: each of its servers has a way to make one";
+            return Err(Error::Conflict { what });
+        };
+        let instance = hex(&self.instance.id());
         let written = tokio::task::spawn_blocking(move || write_backup(&embedded, &instance, &to));
         let entries =
             written.await.map_err(|error| Error::transient("the backup was cut short", error))??;

@@ -11,10 +11,12 @@ use seal::Secret;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
-use crate::data::{DataDirectory, hex};
+use crate::data::DataDirectory;
+use crate::directory::hex;
 use crate::failure::Failure;
 use crate::operator::Operations;
 use crate::start::Started;
@@ -28,6 +30,50 @@ const END_TIME: Duration = Duration::from_millis(8_500);
 const UPKEEP: Duration = Duration::from_secs(5);
 /// How often house is kept.
 const HOUSEKEEPING: Duration = Duration::from_secs(3600);
+/// How often the cluster's store is tried.
+const PROBE: Duration = Duration::from_secs(1);
+
+/// The roles that a process has; each has the internal listener too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Roles {
+    /// Every one.
+    All,
+    /// Takes mail in.
+    Lmtp,
+    /// Works off jobs.
+    Workers,
+    /// Serves clients.
+    Api,
+}
+
+impl Roles {
+    fn has(self, role: Self) -> bool {
+        self == Self::All || self == role
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Lmtp => "lmtp",
+            Self::Workers => "workers",
+            Self::Api => "api",
+        }
+    }
+
+    /// A directory has one process, which has every role.
+    ///
+    /// # Errors
+    /// If the backend does not let these roles be a process of their own.
+    pub fn check(self, config: &Config) -> Result<(), Failure> {
+        if self == Self::All || config.is_cluster() {
+            return Ok(());
+        }
+        Err(Failure::config(format!(
+            "a process with the role `{}` alone needs the servers of a cluster, but `backend` is \"embedded\": run `signet all`",
+            self.name()
+        )))
+    }
+}
 
 /// Cancelled by SIGTERM and SIGINT.
 ///
@@ -48,75 +94,87 @@ pub fn stop_signal() -> Result<CancellationToken, Failure> {
     Ok(stop)
 }
 
-/// Where the program is reached.
+/// Where the program is reached; what its roles do not need is empty.
 pub struct Listeners {
     lmtp: Vec<lmtp::Listener>,
-    api: TcpListener,
+    api: Option<TcpListener>,
     internal: TcpListener,
 }
 
 impl Listeners {
-    /// Listens; nothing is answered yet.
+    /// Listens where these roles do; nothing is answered yet.
     ///
     /// # Errors
     /// Names the listener that cannot be had.
-    pub async fn bind(config: &Config) -> Result<Self, Failure> {
+    pub async fn bind(config: &Config, roles: Roles) -> Result<Self, Failure> {
         let address = |key: &str| config.text(key).unwrap_or_default().to_owned();
         let cannot = |key: &str, error: std::io::Error| {
             Failure::other(format!("`{key}`: {} cannot be listened on: {error}", address(key)))
         };
-        let asked = policy(config, "delivery.proxy_protocol", "delivery.proxies");
-        let tcp = lmtp::Listener::tcp(address("lmtp"), asked).await;
-        let mut lmtp = vec![tcp.map_err(|error| cannot("lmtp", error))?];
-        if let Some(path) = config.path("lmtp_socket") {
+        let mut lmtp = Vec::new();
+        if roles.has(Roles::Lmtp) {
+            let asked = policy(config, "delivery.proxy_protocol", "delivery.proxies");
+            let tcp = lmtp::Listener::tcp(address("lmtp"), asked).await;
+            lmtp.push(tcp.map_err(|error| cannot("lmtp", error))?);
+        }
+        if let Some(path) = config.path("lmtp_socket").filter(|_| roles.has(Roles::Lmtp)) {
             // The proxies' addresses are of no matter here: a unix socket's mode says who may connect.
             let asked = policy(config, "delivery.socket_proxy_protocol", "delivery.proxies");
             lmtp.push(lmtp::Listener::unix(path, asked).map_err(|error| cannot("lmtp_socket", error))?);
         }
-        let api = TcpListener::bind(address("api")).await.map_err(|error| cannot("api", error))?;
+        let mut api = None;
+        if roles.has(Roles::Api) {
+            api = Some(TcpListener::bind(address("api")).await.map_err(|error| cannot("api", error))?);
+        }
         let internal = TcpListener::bind(address("internal")).await;
         Ok(Self { lmtp, api, internal: internal.map_err(|error| cannot("internal", error))? })
     }
 }
 
-/// Runs all roles until `stop` is cancelled, then drains them and closes the data.
+/// Runs the roles until `stop` is cancelled, then drains them and closes what they were kept on.
 ///
 /// # Errors
 /// If a role ends by itself, or the data do not close.
 pub async fn run(
     config: &Config,
+    role: Roles,
     started: Started,
     listeners: Listeners,
     stop: CancellationToken,
 ) -> Result<(), Failure> {
-    let Started { data, embedded, instance } = started;
+    let Started { storage, instance } = started;
     let Listeners { lmtp, api, internal } = listeners;
-    let embedded = Arc::new(embedded);
     let metrics = PrometheusBuilder::new()
         .install_recorder()
         .map_err(|error| Failure::of("measures cannot be taken", &error))?;
     let readiness = Readiness::default();
     let token = Secret::new(hex(&seal::random_bytes::<32>()));
-    data.announce(token.expose(), internal.local_addr()?)?;
+    storage.directory().announce(token.expose(), internal.local_addr()?)?;
     let lmtp_address = lmtp.first().and_then(lmtp::Listener::local_addr);
 
     let mut roles: JoinSet<(&str, std::io::Result<()>)> = JoinSet::new();
-    let delivery = lmtp::serve(lmtp, instance.clone(), delivery_settings(config), stop.clone());
-    roles.spawn(async move {
-        delivery.await;
-        ("lmtp", Ok(()))
-    });
-    let router = api::router(instance.clone(), api_settings(config));
-    let serving = api::serve(vec![api], router, serve_settings(config), stop.clone());
-    roles.spawn(async move { ("api", serving.await) });
-    let working = workers::run(instance.clone(), worker_settings(config), stop.clone());
-    roles.spawn(async move { ("workers", working.await) });
+    if role.has(Roles::Lmtp) {
+        let delivery = lmtp::serve(lmtp, instance.clone(), delivery_settings(config), stop.clone());
+        roles.spawn(async move {
+            delivery.await;
+            ("lmtp", Ok(()))
+        });
+    }
+    if role.has(Roles::Workers) {
+        let working = workers::run(instance.clone(), worker_settings(config), stop.clone());
+        roles.spawn(async move { ("workers", working.await) });
+    }
+    if let Some(api) = api {
+        let router = api::router(instance.clone(), api_settings(config));
+        let serving = api::serve(vec![api], router, serve_settings(config), stop.clone());
+        roles.spawn(async move { ("api", serving.await) });
+    }
 
     // Commands and health are answered until everything else has ended.
     let internal_stop = CancellationToken::new();
     let router = api::internal_router(Internal {
         instance: instance.clone(),
-        operator: Arc::new(Operations::new(embedded.clone(), instance.clone())),
+        operator: Arc::new(Operations::new(storage.embedded().cloned(), instance.clone())),
         token,
         metrics: metrics.clone(),
         readiness: readiness.clone(),
@@ -124,12 +182,19 @@ pub async fn run(
     });
     let settings = ServeSettings { drain_time: Duration::from_millis(500), ..ServeSettings::default() };
     let administration = tokio::spawn(api::serve(vec![internal], router, settings, internal_stop.clone()));
-    let upkeep = tokio::spawn(keep_up(instance.clone(), metrics));
+    let mut upkeep = JoinSet::new();
+    upkeep.spawn(keep_measures(metrics));
+    if role.has(Roles::Workers) {
+        upkeep.spawn(keep_house(instance.clone()));
+    }
+    if config.is_cluster() {
+        upkeep.spawn(watch_store(instance.clone(), readiness.clone()));
+    }
 
     readiness.set(true);
-    tracing::info!("ready");
-    if let Some(address) = lmtp_address {
-        deliver_welcome(&data, address).await;
+    tracing::info!(role = role.name(), "ready");
+    if let (Some(data), Some(address)) = (storage.data(), lmtp_address) {
+        deliver_welcome(data, address).await;
     }
 
     let early = tokio::select! {
@@ -143,12 +208,12 @@ pub async fn run(
     if drained.is_err() {
         tracing::warn!("some work did not end in time");
     }
-    upkeep.abort();
+    upkeep.shutdown().await;
     internal_stop.cancel();
     end(administration).await;
-    data.withdraw();
+    storage.directory().withdraw();
     drop((roles, instance));
-    close(embedded).await?;
+    storage.close().await?;
     match early {
         None => Ok(()),
         Some(Ok((role, Ok(())))) => Err(Failure::other(format!("the role {role} ended by itself"))),
@@ -163,29 +228,35 @@ async fn end(administration: JoinHandle<std::io::Result<()>>) {
     }
 }
 
-/// Makes everything durable, and the next start quick.
-async fn close(embedded: Arc<embedded::Embedded>) -> Result<(), Failure> {
-    let failed = |error: schema::Error| Failure::of("the data did not close", &error);
-    match Arc::try_unwrap(embedded) {
-        Ok(embedded) => {
-            let closed = tokio::task::spawn_blocking(move || embedded.close()).await;
-            closed.map_err(|error| Failure::of("the data did not close", &error))?.map_err(failed)
-        }
-        // A call that did not end in time still holds it.
-        Err(embedded) => embedded.sync().await.map_err(failed),
+async fn keep_measures(metrics: PrometheusHandle) {
+    let mut turns = tokio::time::interval(UPKEEP);
+    loop {
+        turns.tick().await;
+        metrics.run_upkeep();
     }
 }
 
-async fn keep_up(instance: Arc<Instance>, metrics: PrometheusHandle) {
-    let mut upkeep = tokio::time::interval(UPKEEP);
-    let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
+async fn keep_house(instance: Arc<Instance>) {
+    let mut turns = tokio::time::interval(HOUSEKEEPING);
     loop {
-        tokio::select! {
-            _ = upkeep.tick() => metrics.run_upkeep(),
-            _ = housekeeping.tick() => {
-                if let Err(error) = instance.keep_house().await {
-                    tracing::warn!(%error, "house was not kept");
-                }
+        turns.tick().await;
+        if let Err(error) = instance.keep_house().await {
+            tracing::warn!(%error, "house was not kept");
+        }
+    }
+}
+
+/// Notes when the store cannot be reached, and when it can again, so that nobody sends work here meanwhile.
+async fn watch_store(instance: Arc<Instance>, readiness: Readiness) {
+    let mut turns = tokio::time::interval(PROBE);
+    turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        turns.tick().await;
+        let reached = api::reach_store(&instance).await;
+        if readiness.set_cut_off(reached.is_err()) {
+            match reached {
+                Ok(()) => tracing::info!("the store is reached again"),
+                Err(error) => tracing::warn!(%error, "the store cannot be reached: not ready"),
             }
         }
     }

@@ -13,7 +13,8 @@ use serde_json::json;
 
 use super::print;
 use crate::config::Config;
-use crate::data::{DataDirectory, parse_id};
+use crate::data::DataDirectory;
+use crate::directory::parse_id;
 use crate::failure::Failure;
 use crate::key_copy::{WrappedKeys, account_row, instance_row};
 use crate::operator::{BACKUP_DATA, BACKUP_INSTANCE};
@@ -24,6 +25,11 @@ use crate::{keys, start};
 /// # Errors
 /// If the backup is not whole, the directory is not new, or the keys are not those of the instance.
 pub fn run(config: &Config, from: &Path, json: bool) -> Result<(), Failure> {
+    if config.is_cluster() {
+        return Err(Failure::config(
+            "a backup is restored into a directory of the embedded backend, but `backend` is \"cluster\"",
+        ));
+    }
     let named = from.join(BACKUP_INSTANCE);
     let text = std::fs::read_to_string(&named).map_err(|error| {
         Failure::other(format!("{} is no whole backup: {}: {error}", from.display(), named.display()))

@@ -1,0 +1,130 @@
+//! A start on the servers of the cluster, and what the first `signet schema apply` makes for all nodes.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use cluster::{Cluster, StartError};
+use schema::{Backend, MailStore, RowKey, Table};
+use tokio::time::Instant;
+
+use super::{Started, instance, unreadable};
+use crate::config::Config;
+use crate::directory::Directory;
+use crate::failure::Failure;
+use crate::key_copy::instance_row;
+use crate::keys;
+use crate::storage::Storage;
+
+/// How long servers that do not answer are left alone.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// The instance that the servers hold.
+pub struct Founded {
+    /// Its id.
+    pub id: [u8; 16],
+    /// Whether it was made just now.
+    pub is_new: bool,
+    /// Where its master key is; `None`: it was given.
+    pub key_path: Option<PathBuf>,
+    /// Where its epoch keys are.
+    pub epochs_path: PathBuf,
+}
+
+/// Calls again while servers do not answer, for as long as a start may wait for them.
+///
+/// # Errors
+/// 69 if they do not answer in that time; 78 if they refuse us, or lack what they must have.
+pub async fn patiently<T>(
+    config: &Config,
+    call: impl AsyncFn() -> Result<T, StartError>,
+) -> Result<T, Failure> {
+    let (began, patience) = (Instant::now(), config.seconds("start_seconds"));
+    loop {
+        match call().await {
+            Ok(done) => return Ok(done),
+            Err(StartError::Unreachable { server, reason }) if began.elapsed() + PAUSE <= patience => {
+                tracing::warn!(server, reason, "waiting for a server");
+                tokio::time::sleep(PAUSE).await;
+            }
+            Err(error @ StartError::Unreachable { .. }) => return Err(Failure::unavailable(error)),
+            Err(error @ StartError::Unusable { .. }) => return Err(Failure::config(error)),
+        }
+    }
+}
+
+/// Connects to the servers.
+///
+/// # Errors
+/// As for [`patiently`].
+pub async fn connect(config: &Config) -> Result<Cluster, Failure> {
+    let options = config.servers()?;
+    patiently(config, async || Cluster::connect(&options).await).await
+}
+
+fn id_row() -> RowKey {
+    RowKey::new(Table::Instance, [], *b"id")
+}
+
+/// The id of the instance, and whether its key was made; `None` if nobody has made it.
+async fn find(store: &dyn MailStore) -> Result<Option<([u8; 16], bool)>, Failure> {
+    let rows = store.get(&[id_row(), instance_row()]).await.map_err(|error| unreadable(&error))?;
+    let mut rows = rows.into_iter();
+    let (Some(id), key) = (rows.next().flatten(), rows.next().flatten()) else { return Ok(None) };
+    let id = id.try_into().map_err(|_| Failure::config("the row with the id of the instance is damaged"))?;
+    Ok(Some((id, key.is_some())))
+}
+
+/// Opens what `signet schema apply` has made. A node makes neither instance nor keys.
+pub(super) async fn open(config: &Config, node: Directory, cluster: Cluster) -> Result<Started, Failure> {
+    let backend = cluster.backend();
+    let Some((id, true)) = find(backend.store.as_ref()).await? else {
+        return Err(Failure::config(format!(
+            "the keyspace `{}` holds no instance yet: run `signet schema apply`",
+            config.text("cassandra.keyspace").unwrap_or_default()
+        )));
+    };
+    let mut key_file = keys::Source::find(config, &id)?.open(&id)?;
+    key_file.share();
+    let instance = instance(config, backend, key_file, id).await?;
+    Ok(Started { storage: Storage::Cluster { node, cluster }, instance })
+}
+
+/// Makes the instance and its keys, unless they were made: then the keys must be at hand, and no others are made. May be
+/// run again after it was cut short, and twice at the same time.
+///
+/// # Errors
+/// 78 if the keys are missing, or are not those of the instance.
+pub async fn found(config: &Config, backend: Backend) -> Result<Founded, Failure> {
+    let store = backend.store.as_ref();
+    if find(store).await?.is_none() {
+        let id = seal::random_bytes::<16>().to_vec();
+        // Of two at the same time one puts its id there; both go on with that.
+        let claimed = store.replace(id_row(), None, Some(id), vec![]).await;
+        claimed.map_err(|error| unreadable(&error))?;
+    }
+    let found = async || {
+        let found = find(store).await?;
+        found.ok_or_else(|| Failure::other("the id of the instance was written, but is not there"))
+    };
+    let (id, _) = found().await?;
+    let source = keys::Source::find(config, &id)?;
+    // Of two at the same time on this machine, the second finds the keys of the first. On two machines the one that is
+    // late meets a key that is not its own.
+    let directory = source.directory().to_owned();
+    let locked = tokio::task::spawn_blocking(move || keys::lock(&directory)).await;
+    let _lock = locked.map_err(|error| Failure::of("the key directory", &error))??;
+    let (id, has_key) = found().await?;
+    let mut key_file = if has_key { source.open(&id)? } else { source.create(&id)? };
+    key_file.share();
+    let founded = Founded {
+        id,
+        is_new: !has_key,
+        key_path: key_file.key_path().map(PathBuf::from),
+        epochs_path: key_file.epochs_path().to_owned(),
+    };
+    instance(config, backend, key_file, id).await?;
+    Ok(founded)
+}
+
+#[cfg(test)]
+mod tests;
