@@ -4,7 +4,11 @@
 #![allow(clippy::unwrap_used)]
 
 mod backup;
+#[cfg(feature = "servers")]
+mod cluster;
 mod commands;
 mod crash;
+#[cfg(feature = "servers")]
+mod names;
 mod start;
 mod support;

@@ -169,6 +169,45 @@ fn a_log_filter_that_is_none_is_refused_by_every_command() {
 }
 
 #[test]
+fn a_role_of_its_own_is_refused_where_one_process_has_the_data() {
+    let signet = Signet::new();
+    for role in ["lmtp", "workers", "api"] {
+        let output = signet.output_of(&[role], "");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(78), "{said}");
+        assert!(said.contains(&format!("`{role}`")) && said.contains("`backend`"), "{said}");
+    }
+    let output = signet.output_of(&["schema", "apply"], "");
+    assert_eq!(output.status.code(), Some(78));
+    assert!(!signet.data.exists());
+}
+
+#[test]
+fn servers_that_do_not_answer_end_the_start_with_a_code_that_has_it_start_again() {
+    let mut signet = Signet::new();
+    let setting = |name: &str, value: &str| (format!("SIGNET_{name}"), value.to_owned());
+    signet.variables = vec![
+        setting("BACKEND", "cluster"),
+        setting("START_SECONDS", "0"),
+        setting("CASSANDRA_NODES", &format!("127.0.0.1:{}", signet.lmtp)),
+    ];
+    for arguments in [&[][..], &["api"], &["schema", "apply"], &["schema", "show"]] {
+        let output = signet.output_of(arguments, "");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(69), "{arguments:?}: {said}");
+        assert!(said.contains("Cassandra cannot be reached"), "{arguments:?}: {said}");
+    }
+}
+
+#[test]
+fn a_directory_with_data_is_no_nodes() {
+    let mut signet = Signet::started();
+    signet.terminate();
+    signet.variables = vec![("SIGNET_BACKEND".to_owned(), "cluster".to_owned())];
+    refused(&signet, 78, &["holds something else"]);
+}
+
+#[test]
 fn the_configuration_is_shown_without_its_secrets() {
     let mut signet = Signet::new();
     let file = signet.home.path().join("signet.toml");

@@ -87,11 +87,16 @@ impl Signet {
 
     /// Starts it and waits until it is ready.
     pub fn start(&mut self) {
+        self.start_as(&[]);
+    }
+
+    /// The same with arguments, such as a role.
+    pub fn start_as(&mut self, arguments: &[&str]) {
         let open = |name: &str| {
             let path = self.home.path().join(name);
             std::fs::File::options().create(true).append(true).open(path).unwrap()
         };
-        let child = self.command(&[]).stdout(open("out")).stderr(open("log")).spawn().unwrap();
+        let child = self.command(arguments).stdout(open("out")).stderr(open("log")).spawn().unwrap();
         let child = self.process.insert(child);
         let internal = self.internal;
         let home = self.home.path();
