@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use moka::sync::Cache;
 use seal::{AccountKeys, InstanceKey, KeyFile};
-use tokio::sync::Mutex;
+use tokio::sync::RwLock;
 
 use self::turn::{PATIENCE, SILENCE, Turn, Turns};
 use crate::{AccountId, Durability, Error, MailStore, Result, RowKey, Scan, Table, Write};
@@ -22,7 +22,9 @@ const REWRAP_PAGE: usize = 1_000;
 /// The instance's key and those of the accounts.
 pub(crate) struct Keyring {
     store: Arc<dyn MailStore>,
-    file: Mutex<KeyFile>,
+    file: RwLock<KeyFile>,
+    /// Other processes change the file, and purge accounts, too.
+    is_shared: bool,
     instance_id: [u8; 16],
     instance: InstanceKey,
     open: Cache<AccountId, Arc<AccountKeys>>,
@@ -50,16 +52,16 @@ fn stale(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
     Error::transient("the key files of this process are not the newest", error)
 }
 
-/// Whether the files may have changed since they were read.
-fn may_be_newer(file: &KeyFile, error: &seal::Error) -> bool {
-    file.is_shared() && matches!(error, seal::Error::UnknownEpoch { .. } | seal::Error::DoesNotOpen)
+/// Whether newer files may open what these do not.
+fn may_be_newer(error: &seal::Error) -> bool {
+    matches!(error, seal::Error::UnknownEpoch { .. } | seal::Error::DoesNotOpen)
 }
 
 impl Keyring {
     /// Opens the instance's key, or makes it when the store is new. A rotation that a crash cut short is finished.
     pub(crate) async fn open(
         store: Arc<dyn MailStore>,
-        file: KeyFile,
+        mut file: KeyFile,
         instance_id: [u8; 16],
     ) -> Result<Self> {
         let stored = async || Ok::<_, Error>(store.get(&[instance_row()]).await?.pop().flatten());
@@ -72,18 +74,28 @@ impl Keyring {
                 if is_first { wrapped } else { stored().await?.unwrap_or(wrapped) }
             }
         };
-        let instance = InstanceKey::unwrap(instance_id, &wrapped, &file).map_err(key_error)?;
+        let instance = match InstanceKey::unwrap(instance_id, &wrapped, &file) {
+            Err(error) if file.is_shared() && may_be_newer(&error) => {
+                // Another process may be changing the epoch right now.
+                file.reload().map_err(key_error)?;
+                let wrapped = stored().await?.unwrap_or(wrapped);
+                InstanceKey::unwrap(instance_id, &wrapped, &file)
+            }
+            opened => opened,
+        };
+        let is_shared = file.is_shared();
         let unfinished = file.epochs().count() > 1;
         let mut open = Cache::builder().max_capacity(OPEN_ACCOUNTS);
-        if file.is_shared() {
+        if is_shared {
             open = open.time_to_live(OPEN_TIME);
         }
         let keyring = Self {
             turns: Turns::new(store.clone(), SILENCE),
             store,
-            file: Mutex::new(file),
+            file: RwLock::new(file),
+            is_shared,
             instance_id,
-            instance,
+            instance: instance.map_err(key_error)?,
             open: open.build(),
         };
         if unfinished {
@@ -93,44 +105,43 @@ impl Keyring {
     }
 
     async fn finish_rotation(&self) -> Result<()> {
-        let mut file = self.file.lock().await;
         // One that a dead process has left is waited for; a living one finishes its own.
-        let mut turn = match self.begin(&mut file, SILENCE + PATIENCE).await {
-            Err(error) if error.is_transient() && file.is_shared() => return Ok(()),
+        let mut turn = match self.begin(SILENCE + PATIENCE).await {
+            Err(error) if error.is_transient() && self.is_shared => return Ok(()),
             begun => begun?,
         };
-        let moved = self.move_to_newest(&mut file, &mut turn).await;
+        let moved = self.finish_in_turn(&mut turn).await;
         self.end(turn).await;
         moved.map(drop)
     }
 
-    /// The right to wrap keys and to change epochs, for which other processes that share the files wait. The files are
-    /// read again then: they must hold the epoch that is in force.
-    async fn begin(&self, file: &mut KeyFile, patience: Duration) -> Result<Option<Turn>> {
-        if !file.is_shared() {
-            return Ok(None);
-        }
-        let turn = self.turns.take(patience).await?;
-        match self.catch_up(file).await {
-            Ok(()) => Ok(Some(turn)),
-            Err(error) => {
-                self.turns.give_back(turn).await;
-                Err(error)
-            }
-        }
+    async fn finish_in_turn(&self, turn: &mut Option<Turn>) -> Result<u32> {
+        let mut file = self.file.write().await;
+        self.catch_up(&mut file).await?;
+        self.move_to_newest(&mut file, turn).await
     }
 
-    async fn catch_up(&self, file: &mut KeyFile) -> Result<()> {
-        file.reload().map_err(stale)?;
-        // A change of the epoch begins with this row.
-        let wrapped = self.store.get(&[instance_row()]).await?.pop().flatten().unwrap_or_default();
-        InstanceKey::unwrap(self.instance_id, &wrapped, file).map(drop).map_err(stale)
+    /// The right to wrap keys and to change epochs, for which other processes wait that share the files. It is had before
+    /// the file is locked: who only opens keys goes on meanwhile.
+    async fn begin(&self, patience: Duration) -> Result<Option<Turn>> {
+        if self.is_shared { self.turns.take(patience).await.map(Some) } else { Ok(None) }
     }
 
     async fn end(&self, turn: Option<Turn>) {
         if let Some(turn) = turn {
             self.turns.give_back(turn).await;
         }
+    }
+
+    /// Reads shared files again: they must hold the epoch that is in force.
+    async fn catch_up(&self, file: &mut KeyFile) -> Result<()> {
+        if !self.is_shared {
+            return Ok(());
+        }
+        file.reload().map_err(stale)?;
+        // A change of the epoch begins with this row.
+        let wrapped = self.store.get(&[instance_row()]).await?.pop().flatten().unwrap_or_default();
+        InstanceKey::unwrap(self.instance_id, &wrapped, file).map(drop).map_err(stale)
     }
 
     /// The key that hashes addresses and domains for look-up.
@@ -143,27 +154,31 @@ impl Keyring {
         if let Some(keys) = self.open.get(&account) {
             return Ok(Some(keys));
         }
-        // The lock keeps a purge from destroying the key between its being read and its being remembered.
-        let mut file = self.file.lock().await;
-        let mut is_newest = !file.is_shared();
-        let keys = loop {
+        let mut is_newest = !self.is_shared;
+        loop {
+            // The lock keeps a purge from destroying the key between its being read and its being remembered.
+            let file = self.file.read().await;
             let Some(wrapped) = self.store.get(&[account_row(account)]).await?.pop().flatten() else {
                 return Ok(None);
             };
-            match AccountKeys::unwrap(*account.as_bytes(), &wrapped, &file) {
-                Ok(keys) => break Arc::new(keys),
-                Err(error) if may_be_newer(&file, &error) && !is_newest => {
-                    file.reload().map_err(stale)?;
+            let error = match AccountKeys::unwrap(*account.as_bytes(), &wrapped, &file) {
+                Ok(keys) => {
+                    let keys = Arc::new(keys);
+                    self.open.insert(account, keys.clone());
+                    return Ok(Some(keys));
+                }
+                Err(error) => error,
+            };
+            drop(file);
+            match error {
+                error if !is_newest && may_be_newer(&error) => {
+                    self.file.write().await.reload().map_err(stale)?;
                     is_newest = true;
                 }
-                Err(error @ seal::Error::UnknownEpoch { .. }) if file.is_shared() => {
-                    return Err(stale(error));
-                }
-                Err(error) => return Err(key_error(error)),
+                seal::Error::UnknownEpoch { .. } if self.is_shared => return Err(stale(error)),
+                error => return Err(key_error(error)),
             }
-        };
-        self.open.insert(account, keys.clone());
-        Ok(Some(keys))
+        }
     }
 
     /// Makes keys for a new account and writes them, with `rows` (which those keys seal) and its id in the row `claim`,
@@ -174,24 +189,32 @@ impl Keyring {
         claim: RowKey,
         rows: impl FnOnce(&AccountKeys) -> Vec<Write>,
     ) -> Result<bool> {
-        let mut file = self.file.lock().await;
-        // A change of the epoch elsewhere must not miss the new key.
-        let turn = self.begin(&mut file, PATIENCE).await?;
+        let turn = self.begin(PATIENCE).await?;
+        let created = self.create_in_turn(account, claim, rows).await;
+        self.end(turn).await;
+        created
+    }
+
+    async fn create_in_turn(
+        &self,
+        account: AccountId,
+        claim: RowKey,
+        rows: impl FnOnce(&AccountKeys) -> Vec<Write>,
+    ) -> Result<bool> {
+        let mut file = self.file.write().await;
+        self.catch_up(&mut file).await?;
         let keys = AccountKeys::generate(*account.as_bytes());
         let mut writes = vec![Write::Put(account_row(account), keys.wrap(file.newest()))];
         writes.extend(rows(&keys));
-        let created = self.store.replace(claim, None, Some(account.as_bytes().to_vec()), writes).await;
-        self.end(turn).await;
-        created
+        self.store.replace(claim, None, Some(account.as_bytes().to_vec()), writes).await
     }
 
     /// Destroys the account's key: its wrapped key is deleted with `rows`, all others are wrapped under a new epoch,
     /// and the old epoch's key is destroyed. When it returns, no copy of the store opens the account any more. An account
     /// whose key is gone already is left at that.
     pub(crate) async fn destroy(&self, account: AccountId, rows: Vec<Write>) -> Result<u32> {
-        let mut file = self.file.lock().await;
-        let mut turn = self.begin(&mut file, PATIENCE).await?;
-        let epoch = self.destroy_in_turn(account, rows, &mut file, &mut turn).await;
+        let mut turn = self.begin(PATIENCE).await?;
+        let epoch = self.destroy_in_turn(account, rows, &mut turn).await;
         self.end(turn).await;
         epoch
     }
@@ -200,11 +223,12 @@ impl Keyring {
         &self,
         account: AccountId,
         rows: Vec<Write>,
-        file: &mut KeyFile,
         turn: &mut Option<Turn>,
     ) -> Result<u32> {
+        let mut file = self.file.write().await;
+        self.catch_up(&mut file).await?;
         if self.store.get(&[account_row(account)]).await?.pop().flatten().is_none() {
-            return self.move_to_newest(file, turn).await;
+            return self.move_to_newest(&mut file, turn).await;
         }
         // First the new epoch: a crash after the delete is then finished by the next start, which sees two.
         file.add_epoch().map_err(file_error)?;
@@ -212,26 +236,27 @@ impl Keyring {
         writes.extend(rows);
         self.store.write(writes, Durability::Now).await?;
         self.open.invalidate(&account);
-        self.move_to_newest(file, turn).await
+        self.move_to_newest(&mut file, turn).await
     }
 
     /// Replaces the master key, unless it is kept elsewhere than in a file, and wraps every key anew under a new epoch;
     /// the old ones are destroyed. What the keys seal stays as it is.
     pub(crate) async fn rotate(&self) -> Result<u32> {
-        let mut file = self.file.lock().await;
-        let mut turn = self.begin(&mut file, PATIENCE).await?;
-        let epoch = self.rotate_in_turn(&mut file, &mut turn).await;
+        let mut turn = self.begin(PATIENCE).await?;
+        let epoch = self.rotate_in_turn(&mut turn).await;
         self.end(turn).await;
         epoch
     }
 
-    async fn rotate_in_turn(&self, file: &mut KeyFile, turn: &mut Option<Turn>) -> Result<u32> {
+    async fn rotate_in_turn(&self, turn: &mut Option<Turn>) -> Result<u32> {
+        let mut file = self.file.write().await;
+        self.catch_up(&mut file).await?;
         match file.rotate_master() {
             Ok(()) | Err(seal::Error::MasterKeptElsewhere) => {}
             Err(error) => return Err(file_error(error)),
         }
         file.add_epoch().map_err(file_error)?;
-        self.move_to_newest(file, turn).await
+        self.move_to_newest(&mut file, turn).await
     }
 
     async fn move_to_newest(&self, file: &mut KeyFile, turn: &mut Option<Turn>) -> Result<u32> {
