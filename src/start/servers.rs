@@ -106,14 +106,17 @@ pub async fn found(config: &Config, backend: Backend) -> Result<Founded, Failure
         let found = find(store).await?;
         found.ok_or_else(|| Failure::other("the id of the instance was written, but is not there"))
     };
-    let (id, _) = found().await?;
+    let (id, mut has_key) = found().await?;
     let source = keys::Source::find(config, &id)?;
-    // Of two at the same time on this machine, the second finds the keys of the first. On two machines the one that is
-    // late meets a key that is not its own.
-    let directory = source.directory().to_owned();
-    let locked = tokio::task::spawn_blocking(move || keys::lock(&directory)).await;
-    let _lock = locked.map_err(|error| Failure::of("the key directory", &error))??;
-    let (id, has_key) = found().await?;
+    let mut lock = None;
+    if !has_key {
+        // Of two at the same time on this machine, the second finds the keys of the first. On two machines the one that is
+        // late meets a key that is not its own.
+        let directory = source.directory().to_owned();
+        let locked = tokio::task::spawn_blocking(move || keys::lock(&directory)).await;
+        lock = Some(locked.map_err(|error| Failure::of("the key directory", &error))??);
+        has_key = found().await?.1;
+    }
     let mut key_file = if has_key { source.open(&id)? } else { source.create(&id)? };
     key_file.share();
     let founded = Founded {
@@ -123,6 +126,7 @@ pub async fn found(config: &Config, backend: Backend) -> Result<Founded, Failure
         epochs_path: key_file.epochs_path().to_owned(),
     };
     instance(config, backend, key_file, id).await?;
+    drop(lock);
     Ok(founded)
 }
 
