@@ -162,7 +162,7 @@ impl Account {
     async fn finish_earlier(&self, id: MessageId, row: &MessageRow) -> Result<()> {
         let at = ListPosition::new(row.received_at, id.0);
         let unindexed = self.unindexed_row(at);
-        let is_indexed = self.backend().store.get(&[unindexed.clone()]).await?[0].is_none();
+        let is_indexed = self.backend().store.get(std::slice::from_ref(&unindexed)).await?[0].is_none();
         let missing = self.mend_list_rows(id, true).await?.0;
         if is_indexed && missing == 0 {
             return self.wait_until_durable().await;

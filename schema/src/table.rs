@@ -99,7 +99,8 @@ impl Table {
     pub fn is_compared(self) -> bool {
         matches!(
             self,
-            Self::States
+            Self::Instance
+                | Self::States
                 | Self::ThreadAliases
                 | Self::Addresses
                 | Self::Accounts

@@ -69,6 +69,7 @@ pub(super) fn options(config: &Config) -> Result<Options, ConfigError> {
             request_time: config.milliseconds("cassandra.request_milliseconds"),
             clock_skew: config.milliseconds("cassandra.clock_skew_milliseconds"),
             change_time: config.milliseconds("cassandra.change_milliseconds"),
+            ..CassandraOptions::default()
         },
         elasticsearch: ElasticsearchOptions {
             urls: list("elasticsearch.urls"),

@@ -8,6 +8,7 @@ mod blobs;
 pub mod cache;
 mod cassandra;
 mod certificates;
+mod cluster;
 pub mod index;
 mod options;
 pub mod queue;

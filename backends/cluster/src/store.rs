@@ -238,7 +238,7 @@ impl Drop for Timed {
 impl MailStore for CassandraStore {
     async fn get(&self, keys: &[RowKey]) -> Result<Vec<Option<Vec<u8>>>> {
         let _timed = timed("get");
-        let values = keys.to_vec().into_iter().map(|key| async move { self.value(&key).await });
+        let values = keys.iter().cloned().map(|key| async move { self.value(&key).await });
         stream::iter(values).buffered(AT_ONCE).try_collect().await
     }
 

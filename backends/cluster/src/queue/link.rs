@@ -108,7 +108,7 @@ async fn connect(servers: &Servers, queues: &[Declared]) -> Result<Arc<Session>,
         for queue in queues {
             queue.check(&lane).await?;
         }
-        Ok(())
+        Ok::<_, StartError>(())
     };
     let checked = timeout(servers.request_time(), checking).await;
     checked.map_err(|_| unreachable("it does not answer".into()))??;

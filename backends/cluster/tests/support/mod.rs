@@ -1,11 +1,14 @@
 //! Where the servers of the tests are, and what each test program makes on them.
 
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used)]
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use cluster::CassandraOptions;
+use cluster::{CassandraOptions, ElasticsearchOptions, Options, RabbitmqOptions, RedisOptions};
+use elasticsearch::http::Method;
+use elasticsearch::http::headers::HeaderMap;
+use elasticsearch::http::transport::Transport;
 use schema::{BlobStore, MailStore};
 
 /// What a variable says of a server; without it no test of the servers can run.
@@ -50,4 +53,69 @@ pub async fn rows_by_partition(table: &str, account: schema::AccountId) -> Vec<u
     let skipped = usize::from(table == "buckets_by_list");
     let own = rows.filter(|(partition, _)| partition[skipped..].starts_with(account.as_bytes()));
     own.map(|(_, rows)| u64::try_from(rows).unwrap()).collect()
+}
+
+/// Names of a test's own on all four servers.
+pub fn options() -> Options {
+    let own = schema::AccountId::random().to_string();
+    let list = |name: &str| variable(name).split(',').map(str::to_owned).collect();
+    Options {
+        cassandra: CassandraOptions { keyspace: format!("story_{own}"), ..cassandra() },
+        elasticsearch: ElasticsearchOptions {
+            urls: list("SIGNET_TEST_ELASTICSEARCH"),
+            alias: format!("story-{own}"),
+            shards: 1,
+            replicas: 0,
+            request_time: Duration::from_secs(30),
+            ..ElasticsearchOptions::default()
+        },
+        rabbitmq: RabbitmqOptions {
+            urls: list("SIGNET_TEST_RABBITMQ"),
+            prefix: format!("story-{own}"),
+            copies: 1,
+            request_time: Duration::from_secs(30),
+            ..RabbitmqOptions::default()
+        },
+        redis: RedisOptions {
+            url: variable("SIGNET_TEST_REDIS"),
+            prefix: format!("story-{own}:"),
+            request_time: Duration::from_secs(5),
+            ..RedisOptions::default()
+        },
+    }
+}
+
+/// Runs a story on a keyspace, an index, queues and a cache of its own, which are taken away if it ends well.
+pub async fn on_servers_of_its_own(story: impl AsyncFnOnce(schema::Backend, &std::path::Path)) {
+    // A keyspace is two dozen tables: only so many at once.
+    static AT_ONCE: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(2);
+    let _turn = AT_ONCE.acquire().await.unwrap();
+    let options = options();
+    cluster::apply_schema(&options).await.expect("the schema can be applied");
+    let cluster = cluster::Cluster::connect(&options).await.expect("the servers can be reached");
+    let keys = tempfile::tempdir().unwrap();
+    story(cluster.backend(), keys.path()).await;
+    cluster.close().await;
+    remove(&options).await;
+}
+
+async fn remove(options: &Options) {
+    let session =
+        scylla::client::session_builder::SessionBuilder::new().known_nodes(&options.cassandra.nodes);
+    let session = session.build().await.unwrap();
+    let text = format!("DROP KEYSPACE {}", options.cassandra.keyspace);
+    session.query_unpaged(text, ()).await.unwrap();
+    let transport = Transport::single_node(&options.elasticsearch.urls[0]).unwrap();
+    let path = format!("{}-v1", options.elasticsearch.alias);
+    let deleted = transport.send(Method::Delete, &path, HeaderMap::new(), None::<&()>, None::<String>, None);
+    deleted.await.unwrap();
+    let properties = lapin::ConnectionProperties::default();
+    let connection = lapin::Connection::connect(&options.rabbitmq.urls[0], properties).await.unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    let topology: serde_json::Value =
+        serde_json::from_str(include_str!("../../../../schema/rabbitmq/topology-1.json")).unwrap();
+    for queue in topology["queues"].as_array().unwrap() {
+        let name = queue["name"].as_str().unwrap().replace("{prefix}", &options.rabbitmq.prefix);
+        channel.queue_delete(name.into(), lapin::options::QueueDeleteOptions::default()).await.unwrap();
+    }
 }
