@@ -10,7 +10,6 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use schema::{AccountId, BlobStore, Durability, Error, MessageId, Result};
-use scylla::statement::unprepared::Statement;
 
 use crate::cassandra::Cassandra;
 
@@ -20,13 +19,10 @@ const INLINE: usize = 256 * 1024;
 const CHUNKS_AT_ONCE: usize = 4;
 /// Blobs of an account that are removed at once.
 const BLOBS_AT_ONCE: usize = 32;
-/// Partitions that a page of a walk through the table has.
-const PAGE: i32 = 5_000;
 
 const PUT: &str = "INSERT INTO blobs (partition, bucket, clustering, value) VALUES (?, ?, 0x, ?)";
 const GET: &str = "SELECT value FROM blobs WHERE partition = ? AND bucket = ? AND clustering = 0x";
 const REMOVE: &str = "DELETE FROM blobs WHERE partition = ? AND bucket = ?";
-const WALK: &str = "SELECT DISTINCT partition, bucket FROM blobs";
 
 type Generation = [u8; 16];
 
@@ -99,20 +95,9 @@ impl CassandraBlobs {
             .await
     }
 
-    /// The partitions and buckets of an account's blobs, found by going through the table.
+    /// The partitions and buckets of an account's blobs.
     async fn walk(&self, account: AccountId) -> Result<BTreeSet<(Vec<u8>, Vec<u8>)>> {
-        const WHAT: &str = "walking through the blobs";
-
-        let mut statement = Statement::new(WALK).with_page_size(PAGE);
-        statement.set_is_idempotent(true);
-        let pages = self.cassandra.session().execute_iter(statement, ()).await;
-        let rows = pages.map_err(|error| Error::transient(WHAT, error))?;
-        let rows = rows.rows_stream::<(Vec<u8>, Vec<u8>)>();
-        let rows = rows.map_err(|error| Error::permanent(WHAT, error))?;
-        rows.map_err(|error| Error::transient(WHAT, error))
-            .try_filter(|(partition, _)| std::future::ready(partition.starts_with(account.as_bytes())))
-            .try_collect()
-            .await
+        self.cassandra.walk("blobs", |partition| partition.starts_with(account.as_bytes())).await
     }
 }
 

@@ -2,11 +2,13 @@
 
 mod tables;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use futures_util::TryStreamExt as _;
 use schema::Error;
 use scylla::client::caching_session::CachingSession;
 use scylla::client::execution_profile::ExecutionProfile;
@@ -20,6 +22,7 @@ use scylla::statement::{Consistency, SerialConsistency};
 use scylla::value::CqlValue;
 
 pub use self::tables::{Applied, apply_schema, schema_version};
+use crate::certificates;
 use crate::options::CassandraOptions;
 use crate::start::StartError;
 
@@ -27,6 +30,8 @@ use crate::start::StartError;
 pub(crate) const SERVER: &str = "Cassandra";
 /// Statements that are kept prepared: a few for each table.
 const STATEMENTS: usize = 1_000;
+/// Rows of a page, where many are read.
+pub(crate) const PAGE: i32 = 5_000;
 /// How long a start waits for a node.
 const CONNECTION_TIME: Duration = Duration::from_secs(5);
 
@@ -97,6 +102,27 @@ impl Cassandra {
         answer.into_rows_result().map_err(|error| Error::transient(what, error))
     }
 
+    /// The partitions of a table that `is_wanted` wants, with their buckets: it goes through the whole table.
+    pub(crate) async fn walk(
+        &self,
+        table: &str,
+        is_wanted: impl Fn(&[u8]) -> bool,
+    ) -> Result<BTreeSet<(Vec<u8>, Vec<u8>)>, Error> {
+        const WHAT: &str = "walking through a table";
+
+        let text = format!("SELECT DISTINCT partition, bucket FROM {table}");
+        let mut statement = Statement::new(text).with_page_size(PAGE);
+        statement.set_is_idempotent(true);
+        let pages = self.session.execute_iter(statement, ()).await;
+        let rows = pages.map_err(|error| Error::transient(WHAT, error))?;
+        let rows = rows.rows_stream::<(Vec<u8>, Vec<u8>)>();
+        let rows = rows.map_err(|error| Error::permanent(WHAT, error))?;
+        rows.map_err(|error| Error::transient(WHAT, error))
+            .try_filter(|(partition, _)| std::future::ready(is_wanted(partition)))
+            .try_collect()
+            .await
+    }
+
     /// The session itself, for pages and batches.
     pub(crate) fn session(&self) -> &CachingSession {
         &self.session
@@ -144,14 +170,14 @@ fn tls(ca_file: &Path) -> Result<Arc<rustls::ClientConfig>, StartError> {
     use rustls::pki_types::CertificateDer;
     use rustls::pki_types::pem::PemObject as _;
 
-    let unusable = |reason: String| StartError::Unusable { server: SERVER, reason };
-    let cannot = |error: &dyn std::fmt::Display| unusable(format!("`{}`: {error}", ca_file.display()));
+    let cannot = |error: &dyn std::fmt::Display| {
+        let reason = format!("{} cannot be used: {error}", ca_file.display());
+        StartError::Unusable { server: SERVER, reason }
+    };
+    let text = certificates::read(ca_file, SERVER)?;
     let mut roots = rustls::RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(ca_file).map_err(|error| cannot(&error))? {
+    for certificate in CertificateDer::pem_slice_iter(text.as_bytes()) {
         roots.add(certificate.map_err(|error| cannot(&error))?).map_err(|error| cannot(&error))?;
-    }
-    if roots.is_empty() {
-        return Err(cannot(&"there is no certificate in it"));
     }
     // The driver brings a second one along, so which is used has to be said.
     let provider = Arc::new(rustls::crypto::ring::default_provider());

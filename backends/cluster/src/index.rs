@@ -12,12 +12,12 @@ mod query;
 mod search;
 
 use std::collections::HashSet;
-use std::time::Instant;
 
 use async_trait::async_trait;
 use schema::index::{Hits, IndexedMessage, Query, SearchIndex, Sort};
 use schema::{AccountId, MessageId, Result};
 
+use crate::calls::timed;
 use crate::{ElasticsearchOptions, StartError};
 use bulk::Bulk;
 use document::document;
@@ -146,18 +146,5 @@ impl SearchIndex for ElasticIndex {
     ) -> Result<Vec<MessageId>> {
         let _time = timed("index.ids");
         self.search_of(account).ids(after, limit).await
-    }
-}
-
-/// Records the time from its making to its end under the name of a call.
-struct Timed(&'static str, Instant);
-
-fn timed(call: &'static str) -> Timed {
-    Timed(call, Instant::now())
-}
-
-impl Drop for Timed {
-    fn drop(&mut self) {
-        metrics::histogram!("signet_store_call_seconds", "call" => self.0).record(self.1.elapsed());
     }
 }

@@ -6,6 +6,7 @@
 
 mod blobs;
 pub mod cache;
+mod calls;
 mod cassandra;
 mod certificates;
 mod cluster;

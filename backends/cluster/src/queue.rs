@@ -33,6 +33,7 @@ use tokio::sync::{Mutex as Turn, Notify};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
+use crate::calls::timed;
 use crate::{RabbitmqOptions, StartError};
 use leases::Leases;
 use link::Link;
@@ -282,17 +283,4 @@ fn failed(what: &'static str) -> impl Fn(lapin::Error) -> Error {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // What a thread that panicked left is whole: no guard is held over anything that can.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Records the time from its making to its end under the name of a call.
-struct Timed(&'static str, std::time::Instant);
-
-fn timed(call: &'static str) -> Timed {
-    Timed(call, std::time::Instant::now())
-}
-
-impl Drop for Timed {
-    fn drop(&mut self) {
-        metrics::histogram!("signet_store_call_seconds", "call" => self.0).record(self.1.elapsed());
-    }
 }

@@ -8,7 +8,6 @@ mod partitions;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
 
 use async_trait::async_trait;
 use futures_util::future::try_join_all;
@@ -23,6 +22,7 @@ use scylla::value::CqlValue;
 
 use self::feed::Positions;
 use self::lists::{ListWrite, Lists};
+use crate::calls::timed;
 use crate::cassandra::{Cassandra, failed};
 
 /// Requests that one call has under way at most.
@@ -219,19 +219,6 @@ impl CassandraStore {
 /// Milliseconds as Cassandra counts time.
 fn micros(at: Millis) -> i64 {
     i64::try_from(at.saturating_mul(1000)).unwrap_or(i64::MAX)
-}
-
-/// Records how long a call took.
-struct Timed(&'static str, Instant);
-
-fn timed(call: &'static str) -> Timed {
-    Timed(call, Instant::now())
-}
-
-impl Drop for Timed {
-    fn drop(&mut self) {
-        metrics::histogram!("signet_store_call_seconds", "call" => self.0).record(self.1.elapsed());
-    }
 }
 
 #[async_trait]

@@ -10,9 +10,10 @@ use scylla::value::CqlValue;
 
 use super::bucket::{Bucket, shards};
 use super::{AT_ONCE, CassandraStore, Kind, blob, kind};
+use crate::cassandra::PAGE;
 
-/// Partitions that a page of a walk through a table has.
-const PAGE: i32 = 5_000;
+/// Where the finer buckets of lists are noted.
+const BUCKETS: &str = "buckets_by_list";
 
 /// Adds the bounds of a scan to a statement; `None` if nothing can lie within them.
 pub(super) fn bounds(scan: &Scan, text: &mut String, values: &mut Vec<CqlValue>) -> Option<()> {
@@ -92,26 +93,14 @@ impl CassandraStore {
             .await
     }
 
-    /// Walks through a table: its partitions of an account, with their buckets.
+    /// The partitions of a table that are an account's, with their buckets.
     async fn walk(&self, table: &str, account: AccountId) -> Result<BTreeSet<(Vec<u8>, Vec<u8>)>> {
-        const WHAT: &str = "walking through a table";
-
-        let text = format!("SELECT DISTINCT partition, bucket FROM {table}");
-        let mut statement = Statement::new(text).with_page_size(PAGE);
-        statement.set_is_idempotent(true);
-        let pages = self.cassandra.session().execute_iter(statement, ()).await;
-        let rows = pages.map_err(|error| Error::transient(WHAT, error))?;
-        let rows = rows.rows_stream::<(Vec<u8>, Vec<u8>)>();
-        let mut rows = rows.map_err(|error| Error::permanent(WHAT, error))?;
-        let mut found = BTreeSet::new();
-        while let Some(row) = rows.try_next().await.map_err(|error| Error::transient(WHAT, error))? {
-            // Where buckets are noted, the table's number stands before the partition.
-            let of = if table == "buckets_by_list" { row.0.get(1..) } else { Some(&row.0[..]) };
-            if of.is_some_and(|partition| partition.starts_with(account.as_bytes())) {
-                found.insert(row);
-            }
-        }
-        Ok(found)
+        // Where buckets are noted, the table's number stands before the partition.
+        let skipped = usize::from(table == BUCKETS);
+        let is_of = |partition: &[u8]| {
+            partition.get(skipped..).is_some_and(|partition| partition.starts_with(account.as_bytes()))
+        };
+        self.cassandra.walk(table, is_of).await
     }
 
     pub(super) async fn partitions_of(
@@ -143,7 +132,7 @@ impl CassandraStore {
     pub(super) async fn remove_rows_of(&self, account: AccountId) -> Result<()> {
         let mut names: Vec<&str> =
             Table::ALL.iter().filter(|table| table.is_of_account()).map(|table| table.name()).collect();
-        names.push("buckets_by_list");
+        names.push(BUCKETS);
         for table in names {
             let text = &format!("DELETE FROM {table} WHERE partition = ? AND bucket = ?");
             let partitions = self.walk(table, account).await?;
