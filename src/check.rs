@@ -259,7 +259,10 @@ impl Check<'_> {
             for id in ids {
                 if !known.contains(&id) && !self.account.is_kept(id).await? {
                     self.note(Drift::OrphanBytes);
-                    self.remove_remains(id).await?;
+                    // On a backend that others share they may be those of a message that is just coming in.
+                    if !self.instance().backend.is_shared {
+                        self.remove_remains(id).await?;
+                    }
                 }
             }
         }

@@ -129,9 +129,11 @@ impl Account {
             head: incoming.head.clone(),
         };
         let mut writes = self.rows(id, incoming, &row, &state).await?;
-        if let Some(deleted_at) = deleted_at {
-            // What was taken away comes back now, not as of a time before that.
+        if arrival.revive {
+            // What was taken away, also long ago, comes back now, not as of a time before that.
             writes = writes.into_iter().map(Write::of_now).collect();
+        }
+        if let Some(deleted_at) = deleted_at {
             writes.extend(deletion::rows(self.id, id, deleted_at).map(Write::Delete));
         }
         // A message older than the newest relies on its row, which may go while this one comes.
@@ -164,18 +166,23 @@ impl Account {
         let unindexed = self.unindexed_row(at);
         let is_indexed = self.backend().store.get(std::slice::from_ref(&unindexed)).await?[0].is_none();
         let missing = self.mend_list_rows(id, true).await?.0;
-        if is_indexed && missing == 0 {
+        let is_whole = is_indexed && missing == 0;
+        // Where rows and change are one step, who finds the rows finds the change.
+        if is_whole && !self.backend().is_shared {
             return self.wait_until_durable().await;
         }
         let mut writes = vec![Write::Change(self.id, Change { kind: ChangeKind::MessageCreated, id: id.0 })];
         if missing > 0 {
-            writes.push(Write::PutAsOf(unindexed, vec![], row.received_at));
+            writes.push(Write::PutAsOf(unindexed, vec![], row.received_at.min(self.instance.now())));
         }
         self.backend().store.write(writes, Durability::Later).await?;
         if missing > 0 {
             self.keep_listed(Table::ThreadsByActivity, self.root(row.thread).await?.0).await?;
             self.keep_listed(Table::DiscussionsByActivity, row.discussion.0).await?;
             self.note_unindexed(at);
+        }
+        if is_whole {
+            return self.wait_until_durable().await;
         }
         self.backend().queue.publish(vec![Job::IndexMessage { account: self.id, message: id }]).await
     }

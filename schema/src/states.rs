@@ -158,6 +158,10 @@ impl Account {
             let counting = self.hold_counts().await;
             if self.backend().store.replace(current.key, current.sealed, None, then).await? {
                 counting.note(Some(&current.state), None, current.row.size);
+                // Another process's worker does not wait: it may have found the message there.
+                if self.backend().is_shared {
+                    self.backend().queue.publish(vec![job]).await?;
+                }
                 // One that came or went meanwhile may have counted on this one.
                 self.keep_listed(Table::ThreadsByActivity, current.row.thread.0).await?;
                 self.keep_listed(Table::DiscussionsByActivity, current.row.discussion.0).await?;

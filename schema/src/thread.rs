@@ -311,6 +311,8 @@ impl Account {
         at: ListPosition,
     ) -> Result<Vec<Write>> {
         let mut writes = Vec::new();
+        // What is written as of a time to come could not be taken away before that.
+        let as_of = at.at.min(self.instance.now());
         // The message that a thread is named after is its first: there is nothing older to look for.
         let newest = match thread.0 == at.id {
             true => None,
@@ -318,12 +320,12 @@ impl Account {
         };
         if newest.is_none_or(|newest| newest < at.at) {
             writes.extend(newest.map(|newest| Write::Delete(self.thread_activity(thread, newest))));
-            writes.push(Write::PutAsOf(self.thread_activity(thread, at.at), vec![], at.at));
+            writes.push(Write::PutAsOf(self.thread_activity(thread, at.at), vec![], as_of));
         }
         let newest = self.newest(List::Discussion(discussion), 1).await?.pop().map(|newest| newest.at);
         if newest.is_none_or(|newest| newest < at.at) {
             writes.extend(newest.map(|newest| Write::Delete(self.discussion_activity(discussion, newest))));
-            writes.push(Write::PutAsOf(self.discussion_activity(discussion, at.at), vec![], at.at));
+            writes.push(Write::PutAsOf(self.discussion_activity(discussion, at.at), vec![], as_of));
         }
         Ok(writes)
     }

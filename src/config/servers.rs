@@ -69,7 +69,7 @@ pub(super) fn options(config: &Config) -> Result<Options, ConfigError> {
             request_time: config.milliseconds("cassandra.request_milliseconds"),
             clock_skew: config.milliseconds("cassandra.clock_skew_milliseconds"),
             change_time: config.milliseconds("cassandra.change_milliseconds"),
-            ..CassandraOptions::default()
+            bucket_rows: config.integer("cassandra.bucket_rows"),
         },
         elasticsearch: ElasticsearchOptions {
             urls: list("elasticsearch.urls"),
@@ -159,7 +159,7 @@ mod tests {
         let options = with(
             "[cassandra]\nnodes = ['a:1', '[::1]:2']\nkeyspace = 'mail'\ndatacenter = 'north'\ncopies = 1\n\
              login = 'signet'\npassword = 'one'\nca_file = '/ca1'\nrequest_milliseconds = 100\n\
-             clock_skew_milliseconds = 7\nchange_milliseconds = 200\n\
+             clock_skew_milliseconds = 7\nchange_milliseconds = 200\nbucket_rows = 1000\n\
              [elasticsearch]\nurls = ['https://e:9200']\nalias = 'found'\nshards = 5\nreplicas = 0\nlogin = 'es'\n\
              password = 'two'\nca_file = '/ca2'\nrequest_milliseconds = 300\n\
              [rabbitmq]\nurls = ['amqps://r:5671/']\nvirtual_host = 'mail'\nprefix = 'jobs'\ncopies = 5\nlogin = 'mq'\n\

@@ -127,6 +127,7 @@ pub const SETTINGS: &[Setting] = &[
     setting("cassandra.request_milliseconds", REQUEST, Default::Integer(8000)),
     setting("cassandra.clock_skew_milliseconds", Kind::Integer(1, 60_000), Default::Integer(1000)),
     setting("cassandra.change_milliseconds", REQUEST, Default::Integer(10_000)),
+    setting("cassandra.bucket_rows", Kind::Integer(1000, 1_000_000), Default::Integer(50_000)),
     setting("elasticsearch.urls", HTTP, Default::Texts(&["http://127.0.0.1:9200"])),
     setting("elasticsearch.alias", Kind::Name("-_."), Default::Text("messages")),
     setting("elasticsearch.shards", Kind::Integer(1, 1024), Default::Integer(3)),

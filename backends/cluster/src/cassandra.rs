@@ -15,6 +15,8 @@ use scylla::client::execution_profile::ExecutionProfile;
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
 use scylla::errors::{DbError, ExecutionError, RequestAttemptError};
+use scylla::policies::retry::FallthroughRetryPolicy;
+use scylla::policies::speculative_execution::SimpleSpeculativeExecutionPolicy;
 use scylla::response::query_result::{QueryResult, QueryRowsResult};
 use scylla::serialize::row::SerializeRow;
 use scylla::statement::unprepared::Statement;
@@ -32,6 +34,10 @@ pub(crate) const SERVER: &str = "Cassandra";
 const STATEMENTS: usize = 1_000;
 /// Rows of a page, where many are read.
 pub(crate) const PAGE: i32 = 5_000;
+/// A node that has not answered by then is not waited for alone: another is asked too, where asking twice does no harm.
+const SILENCE: Duration = Duration::from_millis(300);
+/// How often a quiet connection is tried, and how long that may take.
+const KEEPALIVE: Duration = Duration::from_secs(3);
 /// How long a start waits for a node.
 const CONNECTION_TIME: Duration = Duration::from_secs(5);
 
@@ -85,6 +91,8 @@ impl Cassandra {
     ) -> Result<bool, ExecutionError> {
         let mut statement = Statement::new(text);
         statement.set_is_idempotent(false);
+        // Made twice, it would find its own value and say that it was not set.
+        statement.set_retry_policy(Some(Arc::new(FallthroughRetryPolicy::new())));
         let answer = self.session.execute_unpaged(statement, values).await?;
         let rows = answer.into_rows_result().map_err(|_| ExecutionError::EmptyPlan)?;
         let row: scylla::value::Row = rows.first_row().map_err(|_| ExecutionError::EmptyPlan)?;
@@ -138,11 +146,17 @@ async fn connect(options: &CassandraOptions) -> Result<Session, StartError> {
         .consistency(consistency)
         .serial_consistency(Some(serial))
         .request_timeout(Some(options.request_time))
+        .speculative_execution_policy(Some(Arc::new(SimpleSpeculativeExecutionPolicy {
+            max_retry_count: 1,
+            retry_interval: SILENCE,
+        })))
         .build();
     let mut builder = SessionBuilder::new()
         .known_nodes(&options.nodes)
         .default_execution_profile_handle(profile.into_handle())
         .fetch_schema_metadata(false)
+        .keepalive_interval(KEEPALIVE)
+        .keepalive_timeout(KEEPALIVE)
         .connection_timeout(CONNECTION_TIME);
     if let Some(datacenter) = &options.datacenter {
         builder = builder.prefer_datacenter(datacenter.clone());

@@ -156,7 +156,7 @@ impl CassandraStore {
         let (mut requests, mut claimed, mut listed) = (Vec::new(), Vec::new(), Vec::new());
         for (key, (value, as_of, is_new)) in last {
             match (kind(key.table), value) {
-                (Kind::Claimed, value) => claimed.push((key, value)),
+                (Kind::Claimed, value) => claimed.push((key, value, is_new)),
                 (Kind::Plain, Some(value)) => {
                     let bucket = bucket::of_row(&key);
                     requests.push(Request::put(&key, &bucket, value, as_of));
@@ -166,8 +166,12 @@ impl CassandraStore {
             }
         }
         requests.extend(self.lists.requests(listed).await?);
+        // First what makes a message what it is: without it others would take it for one in the inbox.
+        let (new, set): (Vec<_>, Vec<_>) = claimed.into_iter().partition(|(_, _, is_new)| *is_new);
+        try_join_all(new.into_iter().map(|(key, value, _)| self.compare_and_set(key, None, value, vec![])))
+            .await?;
         self.send(requests).await?;
-        try_join_all(claimed.into_iter().map(|(key, value)| self.force(key, value))).await?;
+        try_join_all(set.into_iter().map(|(key, value, _)| self.force(key, value))).await?;
         self.note(changes).await
     }
 

@@ -263,11 +263,16 @@ impl CassandraStore {
                     let intent: Intent = postcard::from_bytes(&value).map_err(|_| damaged())?;
                     let row = key(intent.table, intent.partition.clone(), intent.clustering.clone())?;
                     let current = self.claim(&row).await?.unwrap_or_default();
-                    // Who set the row anew has seen to it; a row that was never set so is to stay as it is.
                     if current.revision.as_deref() == Some(&revision[..]) {
                         self.finish(intent, &revision).await?;
                         settled += 1;
-                    } else {
+                        continue;
+                    }
+                    // Who set the row anew has seen to it, or it was never set so; but a setting may still be under way.
+                    // One more setting completes that, or lets it fail. If it fails itself the row is looked at again.
+                    let as_of = self.next_as_of(&current);
+                    let value = current.value.clone();
+                    if self.set(&row, &current, value, new_revision(as_of), as_of).await? {
                         self.forget_intent(&revision).await?;
                     }
                 }

@@ -123,21 +123,42 @@ impl CassandraStore {
         limit: usize,
     ) -> Result<ChangePage> {
         let horizon = self.horizon();
-        let mut scan = Self::feed(account, limit.saturating_add(YOUNG));
-        scan.lower = Bound::Included(place(Position(since.0.saturating_add(1))));
-        let (forgotten, rows) = tokio::try_join!(self.forgotten_until(account), self.scan(&scan))?;
+        let (forgotten, (mut changes, mut is_whole)) =
+            tokio::try_join!(self.forgotten_until(account), self.entries(account, since, limit))?;
         if forgotten > since {
             return Err(Error::CursorExpired);
         }
-        let is_whole = rows.len() < scan.limit;
-        let mut changes = rows.iter().map(|(clustering, _)| read(clustering)).collect::<Result<Vec<_>>>()?;
+        let is_settled =
+            |changes: &[(Position, Change)]| changes.last().is_some_and(|(position, _)| *position <= horizon);
+        // Those that are too young for a cursor are shown whole.
+        if !is_whole && !is_settled(&changes) {
+            (changes, is_whole) = self.entries(account, since, limit.saturating_add(YOUNG)).await?;
+        }
         let settled = changes.partition_point(|(position, _)| *position <= horizon);
         let has_more = settled > limit || !is_whole;
         if settled > limit {
-            changes.truncate(limit);
+            // Two processes may have chosen the same position: a cursor stands behind both or none.
+            let last = changes[limit - 1].0;
+            changes.truncate(changes.partition_point(|(position, _)| *position <= last));
         }
-        let cursor = changes[..settled.min(limit)].last().map_or(since, |(position, _)| *position);
+        let settled = changes.partition_point(|(position, _)| *position <= horizon);
+        let cursor = changes[..settled].last().map_or(since, |(position, _)| *position);
         Ok(ChangePage { changes, cursor, has_more })
+    }
+
+    /// Entries after `since`: more than `limit` of them, or all, and then true.
+    async fn entries(
+        &self,
+        account: AccountId,
+        since: Position,
+        limit: usize,
+    ) -> Result<(Vec<(Position, Change)>, bool)> {
+        // Beside the one that tells of more some that share a position.
+        let mut scan = Self::feed(account, limit.saturating_add(8));
+        scan.lower = Bound::Included(place(Position(since.0.saturating_add(1))));
+        let rows = self.scan(&scan).await?;
+        let entries = rows.iter().map(|(clustering, _)| read(clustering)).collect::<Result<Vec<_>>>()?;
+        Ok((entries, rows.len() < scan.limit))
     }
 
     /// The newest entry that is at or before `until`.
