@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::{AccountId, Depth, Job, JobQueue, LOST_LEASES, Lease, MessageId};
@@ -9,7 +10,7 @@ use crate::{AccountId, Depth, Job, JobQueue, LOST_LEASES, Lease, MessageId};
 const LONG: Duration = Duration::from_secs(600);
 const SHORT: Duration = Duration::from_millis(60);
 const NO_TIME: Duration = Duration::ZERO;
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 fn job(number: u16) -> Job {
     let mut message = [0; 16];
@@ -94,17 +95,21 @@ pub async fn a_waiting_worker_gets_a_new_job(queue: Arc<dyn JobQueue>) {
 pub async fn a_leased_job_is_leased_once(queue: Arc<dyn JobQueue>) {
     const JOBS: u16 = 200;
     publish(&*queue, 0..JOBS).await;
+    let taken = Arc::new(AtomicUsize::new(0));
     let workers: Vec<_> = (0..8)
         .map(|_| {
-            let queue = Arc::clone(&queue);
+            let (queue, taken) = (Arc::clone(&queue), Arc::clone(&taken));
             tokio::spawn(async move {
-                let mut mine = Vec::new();
+                let (began, mut mine) = (Instant::now(), Vec::new());
                 loop {
-                    let leases = queue.lease(3, LONG, NO_TIME).await.unwrap();
-                    if leases.is_empty() {
+                    let leases = queue.lease(3, LONG, SHORT).await.unwrap();
+                    // None in time need not mean that there is none.
+                    if leases.is_empty() && taken.load(Ordering::SeqCst) >= usize::from(JOBS) {
                         return mine;
                     }
+                    assert!(began.elapsed() < DEADLINE, "{} jobs came", taken.load(Ordering::SeqCst));
                     queue.ack(&leases.iter().map(|lease| lease.id).collect::<Vec<_>>()).await.unwrap();
+                    taken.fetch_add(leases.len(), Ordering::SeqCst);
                     mine.extend(jobs(&leases));
                     tokio::task::yield_now().await;
                 }
