@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use lmtp::{Delivery, Proxy, Reply, Server, Settings, Submission};
-use schema::AccountId;
+use schema::{AccountId, LocalNode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
@@ -60,7 +60,7 @@ pub fn play(
 ) -> (String, Vec<(Option<String>, String, Vec<u8>)>) {
     run(async {
         let memory = Arc::new(Memory::default());
-        let server = Server::new(memory.clone(), settings, CancellationToken::new());
+        let server = Server::new(memory.clone(), settings, LocalNode::unnamed(CancellationToken::new()));
         let (client, served) = tokio::io::duplex(4 << 10);
         let attended = server.attend(served, None, &Proxy::Off);
         let (mut from, mut to) = tokio::io::split(client);

@@ -122,6 +122,12 @@ pub enum Command {
         #[command(subcommand)]
         command: JobsCommand,
     },
+    /// The processes that run
+    Node {
+        /// What to do
+        #[command(subcommand)]
+        command: NodeCommand,
+    },
     /// Keys
     Keys {
         /// What to do
@@ -144,6 +150,24 @@ pub enum Command {
         /// The backup's directory
         from: PathBuf,
     },
+    /// Take everything from a data directory to the servers of the cluster, or back, and verify every message; run again,
+    /// it goes on where it was
+    Migrate {
+        /// The data directory that it comes from, or a new one
+        directory: PathBuf,
+        /// Where to
+        #[arg(long)]
+        to: Side,
+    },
+}
+
+/// Where an instance can be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Side {
+    /// On the servers that the configuration names
+    Cluster,
+    /// In the directory
+    Embedded,
 }
 
 /// `signet config …`
@@ -290,6 +314,26 @@ pub enum JobsCommand {
         /// All of them
         #[arg(long)]
         all: bool,
+    },
+}
+
+/// `signet node …`
+#[derive(Debug, Subcommand)]
+pub enum NodeCommand {
+    /// List the nodes that are alive
+    List,
+    /// Have a node begin nothing more: it finishes what is under way and stays, idle, until it is stopped or resumed
+    Drain {
+        /// Its id
+        id: String,
+        /// Wait so many seconds for it to be idle; it fails if it is not by then
+        #[arg(long, value_name = "SECONDS")]
+        wait: Option<u64>,
+    },
+    /// Have a drained node go on
+    Resume {
+        /// Its id
+        id: String,
     },
 }
 

@@ -3,19 +3,28 @@
 //! Mail comes and goes meanwhile, so what looks wrong is looked at once more before it counts.
 
 mod activity;
+mod index;
 mod report;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use schema::{
-    Account, DiscussionId, Durability, Entry, Error, Instance, Job, List, ListPosition, MailboxId, Message,
-    MessageId, Millis, Result, Row, RowKey, Scan, Table, ThreadId, Write,
+    Account, DiscussionId, Durability, Entry, Instance, Job, List, ListPosition, MailboxId, Message,
+    MessageId, Millis, Remains, Result, Row, RowKey, Scan, Table, ThreadId, Write,
 };
+use tokio::sync::Semaphore;
 
 pub use report::{Drift, Report};
 
 const PAGE: usize = 500;
+/// Ids of a page where a store may go through a whole table for each.
+const WALKED: usize = 50_000;
+/// Messages, or lists, that are looked at together.
+const AT_ONCE: usize = 8;
+/// KiB of messages that are opened at once; a larger one is opened alone.
+const OPENED_KIB: u32 = 64 * 1024;
 
 /// Checks every account.
 ///
@@ -27,7 +36,7 @@ pub async fn run(instance: &Arc<Instance>, repair: bool) -> Result<Report> {
         // One may be purged meanwhile.
         if let Some(account) = instance.account(id).await? {
             report.accounts += 1;
-            Check { account, repair, report: &mut report }.run().await?;
+            Check::new(account, repair, &mut report).run().await?;
         }
     }
     if repair && report.waiting > 0 {
@@ -75,14 +84,33 @@ impl Known {
     }
 }
 
+/// What became of a message that was looked at.
+enum Look {
+    /// Its row opens.
+    Whole(Box<Message>),
+    /// Its row does not.
+    Unreadable(MessageId),
+    /// It is not there any more.
+    Gone,
+}
+
 struct Check<'a> {
     account: Account,
     repair: bool,
-    report: &'a mut Report,
+    report: Mutex<&'a mut Report>,
+    /// KiB of messages that may be opened now.
+    room: Semaphore,
+    /// Messages whose rows were lost: what else there is of them is not to go.
+    lost: Mutex<HashSet<MessageId>>,
 }
 
-impl Check<'_> {
-    async fn run(&mut self) -> Result<()> {
+impl<'a> Check<'a> {
+    fn new(account: Account, repair: bool, report: &'a mut Report) -> Self {
+        let (room, lost) = (Semaphore::new(OPENED_KIB as usize), Mutex::default());
+        Self { account, repair, report: Mutex::new(report), room, lost }
+    }
+
+    async fn run(&self) -> Result<()> {
         let known = self.check_messages().await?;
         self.check_lists().await?;
         self.check_activity(&known).await?;
@@ -90,8 +118,16 @@ impl Check<'_> {
         self.check_index(&known.messages).await
     }
 
-    fn note(&mut self, drift: Drift) {
-        self.report.note(drift, self.repair);
+    fn report(&self, change: impl FnOnce(&mut Report)) {
+        change(&mut self.report.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn note(&self, drift: Drift) {
+        self.report(|report| report.note(drift, self.repair));
+    }
+
+    fn lost(&self) -> MutexGuard<'_, HashSet<MessageId>> {
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn instance(&self) -> &Arc<Instance> {
@@ -99,41 +135,53 @@ impl Check<'_> {
     }
 
     /// Every message of the account: its row, its bytes, and the lists it must stand in.
-    async fn check_messages(&mut self) -> Result<Known> {
+    async fn check_messages(&self) -> Result<Known> {
         let mut known = Known::default();
-        let id = self.account.id();
         let mut after = None;
         loop {
-            let ids = self.instance().backend.store.partitions(Table::Messages, id, after, PAGE).await?;
-            let Some(&last) = ids.last() else { return Ok(known) };
-            after = Some(last);
-            for id in ids {
-                self.check_message(MessageId(id), &mut known).await?;
+            let (ids, next) = self.partitions(Table::Messages, after).await?;
+            let mut looks =
+                stream::iter(ids).map(|id| self.check_message(MessageId(id))).buffer_unordered(AT_ONCE);
+            while let Some(look) = looks.try_next().await? {
+                match look {
+                    Look::Whole(message) => known.add(&message),
+                    Look::Unreadable(id) => drop(known.messages.insert(id)),
+                    Look::Gone => {}
+                }
             }
+            if next.is_none() {
+                return Ok(known);
+            }
+            after = next;
         }
     }
 
-    async fn check_message(&mut self, id: MessageId, known: &mut Known) -> Result<()> {
+    /// What partitions of the account are of beside it, and what gives the next ones.
+    async fn partitions(
+        &self,
+        table: Table,
+        after: Option<Vec<u8>>,
+    ) -> Result<(Vec<[u8; 16]>, Option<Vec<u8>>)> {
+        let id = self.account.id();
+        let page = self.instance().backend.store.partitions(table, id.as_bytes(), after, WALKED).await?;
+        let own = page.found.iter().filter_map(|partition| partition.get(16..)?.try_into().ok());
+        Ok((own.collect(), page.next))
+    }
+
+    async fn check_message(&self, id: MessageId) -> Result<Look> {
         let message = match self.account.message(id).await {
             Ok(Some(message)) => message,
             // It was finally deleted between the two.
-            Ok(None) => return Ok(()),
+            Ok(None) => return Ok(Look::Gone),
             Err(error) if error.is_transient() => return Err(error),
             Err(_) => {
-                known.messages.insert(id);
                 self.note(Drift::UnreadableMessage);
-                return Ok(());
+                return Ok(Look::Unreadable(id));
             }
         };
-        self.report.messages += 1;
-        known.add(&message);
-        let readable = match self.account.raw(id).await {
-            Ok(raw) => raw.is_some_and(|raw| self.account.message_id(&raw) == id),
-            Err(error) if error.is_transient() => return Err(error),
-            Err(_) => false,
-        };
+        self.report(|report| report.messages += 1);
         // It may have been finally deleted between the two.
-        if !readable && self.account.message(id).await?.is_some() {
+        if !self.has_bytes(&message).await? && self.account.message(id).await?.is_some() {
             self.note(Drift::UnreadableBytes);
         }
         let at = ListPosition::new(message.row.received_at, id.0);
@@ -150,10 +198,21 @@ impl Check<'_> {
             (0..missing).for_each(|_| self.note(Drift::MissingListRow));
             (0..wrong).for_each(|_| self.note(Drift::WrongListRow));
         }
-        Ok(())
+        Ok(Look::Whole(Box::new(message)))
     }
 
-    async fn put_missing(&mut self, key: RowKey, value: Vec<u8>) -> Result<()> {
+    /// Whether the bytes of a message are there and its own.
+    async fn has_bytes(&self, message: &Message) -> Result<bool> {
+        let kib = u32::try_from(message.row.size / 1024 + 1).unwrap_or(OPENED_KIB).min(OPENED_KIB);
+        let _room = self.room.acquire_many(kib).await;
+        match self.account.raw(message.id).await {
+            Ok(raw) => Ok(raw.is_some_and(|raw| self.account.message_id(&raw) == message.id)),
+            Err(error) if error.is_transient() => Err(error),
+            Err(_) => Ok(false),
+        }
+    }
+
+    async fn put_missing(&self, key: RowKey, value: Vec<u8>) -> Result<()> {
         self.note(Drift::MissingListRow);
         if self.repair {
             let put = Write::Put(key, value);
@@ -168,7 +227,7 @@ impl Check<'_> {
     }
 
     /// Every row of every list.
-    async fn check_lists(&mut self) -> Result<()> {
+    async fn check_lists(&self) -> Result<()> {
         self.check_list(List::Account).await?;
         let kinds: [fn([u8; 16]) -> List; 4] = [
             |id| List::Mailbox(MailboxId(id)),
@@ -181,36 +240,48 @@ impl Check<'_> {
             let (table, _) = list([0; 16]).partition(id);
             let mut after = None;
             loop {
-                let partitions = self.instance().backend.store.partitions(table, id, after, PAGE).await?;
-                let Some(&last) = partitions.last() else { break };
-                after = Some(last);
-                for of in partitions {
-                    self.check_list(list(of)).await?;
+                let (partitions, next) = self.partitions(table, after).await?;
+                let checks = stream::iter(partitions.into_iter().map(Ok));
+                checks.try_for_each_concurrent(AT_ONCE, |of| self.check_list(list(of))).await?;
+                if next.is_none() {
+                    break;
                 }
+                after = next;
             }
         }
         Ok(())
     }
 
-    async fn check_list(&mut self, list: List) -> Result<()> {
+    async fn check_list(&self, list: List) -> Result<()> {
         let (table, partition) = list.partition(self.account.id());
-        for page in rows(self.instance(), table, partition).await?.chunks(PAGE) {
-            let places: Vec<ListPosition> =
-                page.iter().filter_map(|(clustering, _)| ListPosition::from_clustering(clustering)).collect();
-            let ids: Vec<MessageId> = places.iter().map(|at| MessageId(at.id)).collect();
-            let doubtful: Vec<ListPosition> = match self.account.messages(&ids).await {
-                Ok(messages) => {
-                    let found = places.into_iter().zip(&messages);
-                    let wrong = found.filter(|(at, message)| !self.stands(list, *at, message.as_ref()));
-                    wrong.map(|(at, _)| at).collect()
-                }
-                Err(error) if error.is_transient() => return Err(error),
-                // One of them does not open: each by itself.
-                Err(_) => places,
-            };
-            for at in doubtful {
-                self.drop_list_row(list, at).await?;
+        let mut scan = Scan::all(table, partition, PAGE);
+        loop {
+            let page = self.instance().backend.store.scan(&scan).await?;
+            self.check_places(list, &page).await?;
+            let is_last = page.len() < PAGE;
+            match page.into_iter().last() {
+                Some((last, _)) if !is_last => scan = scan.above(last),
+                _ => return Ok(()),
             }
+        }
+    }
+
+    async fn check_places(&self, list: List, rows: &[Row]) -> Result<()> {
+        let places: Vec<ListPosition> =
+            rows.iter().filter_map(|(clustering, _)| ListPosition::from_clustering(clustering)).collect();
+        let ids: Vec<MessageId> = places.iter().map(|at| MessageId(at.id)).collect();
+        let doubtful: Vec<ListPosition> = match self.account.messages(&ids).await {
+            Ok(messages) => {
+                let found = places.into_iter().zip(&messages);
+                let wrong = found.filter(|(at, message)| !self.stands(list, *at, message.as_ref()));
+                wrong.map(|(at, _)| at).collect()
+            }
+            Err(error) if error.is_transient() => return Err(error),
+            // One of them does not open: each by itself.
+            Err(_) => places,
+        };
+        for at in doubtful {
+            self.drop_list_row(list, at).await?;
         }
         Ok(())
     }
@@ -221,10 +292,25 @@ impl Check<'_> {
             .is_some_and(|message| message.row.received_at == at.at && self.account.is_listed(list, message))
     }
 
-    async fn drop_list_row(&mut self, list: List, at: ListPosition) -> Result<()> {
+    /// Whether of a message without a row, that came at `at`, all the rest is there, so that the row can be made again.
+    async fn is_lost(&self, id: MessageId, at: Millis) -> Result<bool> {
+        if self.lost().contains(&id) {
+            return Ok(true);
+        }
+        match self.account.check_row(id, at, self.repair).await? {
+            Remains::Nothing => return Ok(false),
+            Remains::Young => {}
+            Remains::Whole => self.note(Drift::MissingMessageRow),
+        }
+        self.lost().insert(id);
+        Ok(true)
+    }
+
+    async fn drop_list_row(&self, list: List, at: ListPosition) -> Result<()> {
         let id = MessageId(at.id);
         match self.account.message(id).await {
             Ok(message) if self.stands(list, at, message.as_ref()) => return Ok(()),
+            Ok(None) if self.is_lost(id, at.at).await? => return Ok(()),
             Ok(_) => {}
             Err(error) if error.is_transient() => return Err(error),
             // What does not open contradicts nothing; it counts as unreadable.
@@ -250,74 +336,21 @@ impl Check<'_> {
     }
 
     /// Bytes that belong to no message.
-    async fn check_bytes(&mut self, known: &HashSet<MessageId>) -> Result<()> {
+    async fn check_bytes(&self, known: &HashSet<MessageId>) -> Result<()> {
         let mut after = None;
         loop {
-            let ids = self.instance().backend.blobs.ids(self.account.id(), after, PAGE).await?;
-            let Some(&last) = ids.last() else { return Ok(()) };
-            after = Some(last);
-            for id in ids {
-                if !known.contains(&id) && !self.account.is_kept(id).await? {
+            let ids = self.instance().backend.blobs.ids(self.account.id(), after, WALKED).await?;
+            for &id in &ids {
+                if !known.contains(&id) && !self.lost().contains(&id) && !self.account.is_kept(id).await? {
                     self.note(Drift::OrphanBytes);
-                    // On a backend that others share they may be those of a message that is just coming in.
-                    if !self.instance().backend.is_shared {
-                        self.remove_remains(id).await?;
-                    }
-                }
-            }
-        }
-    }
-
-    /// Index entries against messages that do not wait to be indexed.
-    async fn check_index(&mut self, known: &HashSet<MessageId>) -> Result<()> {
-        let waiting = rows(self.instance(), Table::Unindexed, self.account.id().as_bytes().to_vec()).await?;
-        self.report.waiting += waiting.len() as u64;
-        let mut lacking = known.clone();
-        for (clustering, _) in &waiting {
-            if let Some(at) = ListPosition::from_clustering(clustering) {
-                lacking.remove(&MessageId(at.id));
-            }
-        }
-        let mut after = None;
-        loop {
-            let ids = self.instance().backend.index.ids(self.account.id(), after, PAGE).await?;
-            let Some(&last) = ids.last() else { break };
-            after = Some(last);
-            for id in ids {
-                lacking.remove(&id);
-                if !known.contains(&id) && self.account.message(id).await?.is_none() {
-                    self.note(Drift::StaleIndexEntry);
                     self.remove_remains(id).await?;
                 }
             }
-        }
-        for id in lacking {
-            if let Some(received_at) = self.received_at(id).await? {
-                self.note(Drift::MissingIndexEntry);
-                if self.repair {
-                    self.index_again(id, received_at).await?;
-                }
+            match ids.last() {
+                Some(&last) if ids.len() == WALKED => after = Some(last),
+                _ => return Ok(()),
             }
         }
-        Ok(())
-    }
-
-    async fn received_at(&self, id: MessageId) -> Result<Option<Millis>> {
-        match self.account.message(id).await {
-            Ok(message) => Ok(message.map(|message| message.row.received_at)),
-            Err(error) if error.is_transient() => Err(error),
-            // What does not open cannot be indexed; it counts as unreadable.
-            Err(Error::Sealed { .. } | Error::Damaged { .. }) => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    async fn index_again(&self, id: MessageId, received_at: Millis) -> Result<()> {
-        let at = ListPosition::new(received_at, id.0);
-        let row = RowKey::new(Table::Unindexed, *self.account.id().as_bytes(), at.clustering());
-        let backend = &self.instance().backend;
-        backend.store.write(vec![Write::Put(row, vec![])], Durability::Later).await?;
-        backend.queue.publish(vec![Job::IndexMessage { account: self.account.id(), message: id }]).await
     }
 
     /// By a job, which looks again under the lock of a delivery of the same message.

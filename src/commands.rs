@@ -1,4 +1,4 @@
-//! The commands that talk to the running process, and `restore` and `schema`, which work without one.
+//! The commands that talk to the running process, and `migrate`, `restore` and `schema`, which work without one.
 
 mod account;
 mod address;
@@ -9,6 +9,8 @@ mod export;
 mod import;
 mod jobs;
 mod keys;
+pub mod migrate;
+mod node;
 pub mod restore;
 pub mod schema;
 
@@ -37,6 +39,7 @@ pub fn run(config: &Config, command: &Command, json: bool) -> Result<(), Failure
             }
             Command::Export { account, file } => export::run(client, account, file, json).await,
             Command::Jobs { command } => jobs::run(client, command, json).await,
+            Command::Node { command } => node::run(client, command, json).await,
             Command::Keys { .. } => keys::rotate(client, json).await,
             Command::Check { repair } => check::run(client, *repair, json).await,
             Command::Backup { dir } => backup::run(client, dir, json).await,
@@ -46,6 +49,7 @@ pub fn run(config: &Config, command: &Command, json: bool) -> Result<(), Failure
             | Command::Api
             | Command::Schema { .. }
             | Command::Config { .. }
+            | Command::Migrate { .. }
             | Command::Restore { .. } => Ok(()),
         }
     })

@@ -6,6 +6,8 @@
 //! | `instance` | the instance id, from the end of the first start on |
 //! | `instance.new` | the same while the first start is not at its end |
 //! | `instance.restored` | the same while a restore is not at its end: nothing is served from it yet |
+//! | `instance.migrating` | the same while a migration from servers is not at its end: nothing is served from it yet |
+//! | `instance.migrated` | the same once the data were migrated to servers: nothing is served from it any more |
 //! | `welcome.pending` | when the welcome message was written, until it is delivered |
 
 use std::fs::File;
@@ -18,6 +20,8 @@ use crate::failure::Failure;
 const INSTANCE: &str = "instance";
 const UNFINISHED: &str = "instance.new";
 const UNRESTORED: &str = "instance.restored";
+const MIGRATING: &str = "instance.migrating";
+const MIGRATED: &str = "instance.migrated";
 const WELCOME: &str = "welcome.pending";
 
 /// A data directory, taken by this process for as long as this lives.
@@ -56,6 +60,15 @@ impl DataDirectory {
             (None, None) if path.join(UNRESTORED).exists() => {
                 return Err(cannot(&"a restore into it was cut short: run `signet restore` again"));
             }
+            (None, None) if path.join(MIGRATING).exists() => {
+                return Err(cannot(&"a migration into it was cut short: run `signet migrate` again"));
+            }
+            (None, None) if path.join(MIGRATED).exists() => {
+                return Err(cannot(
+                    &"its data were migrated to a cluster, which has what came since; to serve what was there before, \
+                      rename `instance.migrated` to `instance`",
+                ));
+            }
             (None, None) => {
                 let why =
                     "it is not empty, and has no file `instance`: it is no data of Signet, or not all of it";
@@ -71,20 +84,56 @@ impl DataDirectory {
     /// # Errors
     /// If it is not absent or empty, but for a restore of the same instance that was cut short.
     pub fn take_for_restore(path: &Path, instance: [u8; 16]) -> Result<Self, Failure> {
-        directory::make(path)?;
-        let is_begun = !directory::is_empty(path)?;
-        if !is_begun {
-            write_whole(path, UNRESTORED, &hex(&instance))?;
-        }
-        let directory = Self::take_as(path, UNRESTORED)?;
-        if !directory.is_new || directory.instance != instance {
-            return Err(Failure::config(format!("the directory {} is not empty", path.display())));
-        }
+        let (directory, is_begun) = Self::take_for(path, instance, UNRESTORED)?;
         if is_begun {
             // Whatever was restored may be of another backup, or half of what is to be taken away.
             directory.clear()?;
         }
         Ok(directory)
+    }
+
+    /// Makes a directory for what servers hold of `instance`; one that a migration was cut short in is taken as it is.
+    ///
+    /// # Errors
+    /// If it is not absent or empty, but for a migration of the same instance that was cut short.
+    pub fn take_for_migration(path: &Path, instance: [u8; 16]) -> Result<Self, Failure> {
+        Self::take_for(path, instance, MIGRATING).map(|(directory, _)| directory)
+    }
+
+    /// A directory for what comes from elsewhere, and whether something of it has come already.
+    fn take_for(path: &Path, instance: [u8; 16], unfinished: &'static str) -> Result<(Self, bool), Failure> {
+        directory::make(path)?;
+        let is_begun = !directory::is_empty(path)?;
+        if !is_begun {
+            write_whole(path, unfinished, &hex(&instance))?;
+        }
+        let directory = Self::take_as(path, unfinished)?;
+        if !directory.is_new || directory.instance != instance {
+            return Err(Failure::config(format!("the directory {} is not empty", path.display())));
+        }
+        Ok((directory, is_begun))
+    }
+
+    /// Takes a directory whose data are to go elsewhere, or have gone.
+    ///
+    /// # Errors
+    /// As for [`DataDirectory::take`], and if it holds no data, or not all of them.
+    pub fn take_to_leave(path: &Path) -> Result<Self, Failure> {
+        if ![INSTANCE, MIGRATED].iter().any(|name| path.join(name).exists()) {
+            return Err(Failure::config(format!("the directory {} holds no data of Signet", path.display())));
+        }
+        Self::take_as(path, MIGRATED)
+    }
+
+    /// The data have gone: nothing is served from the directory any more.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn leave(&self) -> io::Result<()> {
+        if !self.is_new {
+            std::fs::rename(self.path().join(INSTANCE), self.path().join(MIGRATED))?;
+        }
+        File::open(self.path())?.sync_all()
     }
 
     /// Removes everything that a restore has put there.
@@ -218,6 +267,46 @@ mod tests {
         assert!(!restored.is_new() && restored.instance() == [7; 16]);
         drop(restored);
         assert!(DataDirectory::take_for_restore(&path, [7; 16]).is_err());
+    }
+
+    #[test]
+    fn a_migration_that_was_cut_short_is_not_served_and_goes_on_with_what_is_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("data");
+        assert!(DataDirectory::take_to_leave(&path).is_err(), "there is nothing to go");
+        drop(DataDirectory::take_for_migration(&path, [7; 16]).unwrap());
+        for refused in [DataDirectory::take(&path), DataDirectory::take_to_leave(&path)] {
+            refused.err().unwrap();
+        }
+        assert!(DataDirectory::take_for_migration(&path, [8; 16]).is_err());
+        std::fs::write(path.join("rows"), "rows").unwrap();
+        let mut again = DataDirectory::take_for_migration(&path, [7; 16]).unwrap();
+        assert!(path.join("rows").exists());
+        again.finish().unwrap();
+        drop(again);
+        assert!(DataDirectory::take_for_migration(&path, [7; 16]).is_err(), "it is served from");
+        drop(DataDirectory::take(&path).unwrap());
+    }
+
+    #[test]
+    fn data_that_have_gone_are_not_served_unless_somebody_says_so() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path();
+        let mut data = DataDirectory::take(path).unwrap();
+        data.finish().unwrap();
+        let id = data.instance();
+        drop(data);
+        // What was cut short after it may be done again.
+        for _ in 0..2 {
+            let data = DataDirectory::take_to_leave(path).unwrap();
+            assert_eq!(data.instance(), id);
+            data.leave().unwrap();
+            drop(data);
+            let refused = DataDirectory::take(path).err().unwrap();
+            assert!(refused.to_string().contains("instance.migrated"), "{refused}");
+        }
+        std::fs::rename(path.join(MIGRATED), path.join(INSTANCE)).unwrap();
+        assert_eq!(DataDirectory::take(path).unwrap().instance(), id);
     }
 
     #[test]

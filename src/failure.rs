@@ -39,6 +39,11 @@ impl Failure {
         Self::new(2, message)
     }
 
+    /// The same with exit 69, unless a code of its own says more.
+    pub fn or_unavailable(self) -> Self {
+        Self { code: if self.code == 1 { UNAVAILABLE } else { self.code }, ..self }
+    }
+
     fn new(code: u8, message: impl ToString) -> Self {
         Self { code, message: message.to_string(), details: Map::new() }
     }

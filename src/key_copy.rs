@@ -13,7 +13,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use schema::{
-    AccountId, ChangePage, Durability, Error, MailStore, Position, Result, Row, RowKey, Scan, Table, Write,
+    AccountId, ChangePage, Durability, Error, MailStore, Partitions, Position, Result, Row, RowKey, Scan,
+    Table, Write,
 };
 
 use crate::directory::{hex, write_whole};
@@ -188,11 +189,11 @@ impl MailStore for KeyCopy {
     async fn partitions(
         &self,
         table: Table,
-        account: AccountId,
-        after: Option<[u8; 16]>,
+        of: &[u8],
+        after: Option<Vec<u8>>,
         limit: usize,
-    ) -> Result<Vec<[u8; 16]>> {
-        self.store.partitions(table, account, after, limit).await
+    ) -> Result<Partitions> {
+        self.store.partitions(table, of, after, limit).await
     }
 
     async fn write(&self, writes: Vec<Write>, durability: Durability) -> Result<()> {

@@ -9,8 +9,12 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::{Layer as _, Registry};
 
 /// The crates whose words are ours.
-const OURS: [&str; 9] =
-    ["signet", "mail", "seal", "schema", "embedded", "proxy_protocol", "lmtp", "workers", "api"];
+const OURS: [&str; 10] =
+    ["signet", "mail", "seal", "schema", "embedded", "cluster", "proxy_protocol", "lmtp", "workers", "api"];
+
+/// Drivers that tell of each attempt to reach a server that is away, on each connection; we tell of it ourselves, once.
+/// A filter that names them hears them.
+const QUIET: &str = "scylla=off,lapin=off";
 
 fn is_ours(target: &str) -> bool {
     let first = target.split("::").next().unwrap_or_default();
@@ -26,7 +30,7 @@ fn cap() -> FilterFn<impl Fn(&Metadata<'_>) -> bool + Clone> {
 /// # Errors
 /// If it is none.
 pub fn parse(filter: &str) -> Result<EnvFilter, ParseError> {
-    EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).parse(filter)
+    EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).parse(format!("{QUIET},{filter}"))
 }
 
 /// A subscriber that writes to `writer` what `filter` (a tracing filter) lets through.
@@ -85,6 +89,7 @@ mod tests {
             tracing::trace!(target: "hyper::proto", "hyper trace");
             tracing::info!(target: "fjall", "fjall info");
             tracing::warn!(target: "fjall", "fjall warning");
+            tracing::warn!(target: "scylla::network", "scylla warning");
             tracing::trace!(target: "lmtp::session", "lmtp trace");
             tracing::info!(target: "signet", "signet info");
             // A crate of another, whose name only begins like ours.
@@ -113,6 +118,14 @@ mod tests {
     fn the_filter_holds_for_our_own_words() {
         let text = logged("info", false);
         assert!(text.contains("signet info") && !text.contains("lmtp trace"), "{text}");
+    }
+
+    #[test]
+    fn drivers_are_heard_where_the_filter_names_them() {
+        for filter in ["info", "trace", "signet=debug", ""] {
+            assert!(!logged(filter, false).contains("scylla"), "{filter}");
+        }
+        assert!(logged("info,scylla=warn", false).contains("scylla warning"));
     }
 
     #[test]

@@ -13,7 +13,10 @@ mod key_copy;
 mod keys;
 mod logging;
 mod mailfiles;
+mod migrate;
+mod node;
 mod operator;
+mod periodic;
 mod roles;
 mod start;
 mod storage;
@@ -54,6 +57,10 @@ fn main() -> ExitCode {
         Some(Command::Config { command: ConfigCommand::Show }) => {
             show_config(&config, arguments.json);
             Ok(())
+        }
+        Some(Command::Migrate { directory, to }) => {
+            let logged = if arguments.json { Ok(()) } else { start_logging(&config) };
+            logged.and_then(|()| commands::migrate::run(&config, *to, directory, arguments.json))
         }
         Some(Command::Restore { from }) => commands::restore::run(&config, from, arguments.json),
         Some(command) => commands::run(&config, command, arguments.json),

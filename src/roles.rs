@@ -6,7 +6,7 @@ use std::time::Duration;
 use api::{ApiSettings, Internal, Readiness, ServeSettings};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use proxy_protocol::{IpNet, Policy};
-use schema::Instance;
+use schema::{Instance, LocalNode};
 use seal::Secret;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -18,7 +18,9 @@ use crate::config::Config;
 use crate::data::DataDirectory;
 use crate::directory::hex;
 use crate::failure::Failure;
+use crate::node;
 use crate::operator::Operations;
+use crate::periodic;
 use crate::start::Started;
 use crate::welcome;
 
@@ -28,8 +30,6 @@ const DRAIN_TIME: Duration = Duration::from_secs(7);
 const END_TIME: Duration = Duration::from_millis(8_500);
 /// How often measures are folded; without it they would grow until somebody reads them.
 const UPKEEP: Duration = Duration::from_secs(5);
-/// How often house is kept.
-const HOUSEKEEPING: Duration = Duration::from_secs(3600);
 /// How often the cluster's store is tried.
 const PROBE: Duration = Duration::from_secs(1);
 
@@ -148,24 +148,27 @@ pub async fn run(
         .install_recorder()
         .map_err(|error| Failure::of("measures cannot be taken", &error))?;
     let readiness = Readiness::default();
+    let about = node::about(role.name(), config.is_cluster(), &lmtp, api.as_ref(), &internal);
+    let node = LocalNode::new(about, instance.clock.now(), stop.clone());
     let token = Secret::new(hex(&seal::random_bytes::<32>()));
     storage.directory().announce(token.expose(), internal.local_addr()?)?;
     let lmtp_address = lmtp.first().and_then(lmtp::Listener::local_addr);
 
     let mut roles: JoinSet<(&str, std::io::Result<()>)> = JoinSet::new();
     if role.has(Roles::Lmtp) {
-        let delivery = lmtp::serve(lmtp, instance.clone(), delivery_settings(config), stop.clone());
+        let delivery = lmtp::serve(lmtp, instance.clone(), delivery_settings(config), node.clone());
         roles.spawn(async move {
             delivery.await;
             ("lmtp", Ok(()))
         });
     }
     if role.has(Roles::Workers) {
-        let working = workers::run(instance.clone(), worker_settings(config), stop.clone());
+        let periodic = periodic::jobs(config, &storage);
+        let working = workers::run(instance.clone(), worker_settings(config), periodic, node.clone());
         roles.spawn(async move { ("workers", working.await) });
     }
     if let Some(api) = api {
-        let router = api::router(instance.clone(), api_settings(config));
+        let router = api::router(instance.clone(), api_settings(config), node.clone());
         let serving = api::serve(vec![api], router, serve_settings(config), stop.clone());
         roles.spawn(async move { ("api", serving.await) });
     }
@@ -178,15 +181,14 @@ pub async fn run(
         token,
         metrics: metrics.clone(),
         readiness: readiness.clone(),
+        node: node.clone(),
         message_bytes: config.size("delivery.message_bytes"),
     });
     let settings = ServeSettings { drain_time: Duration::from_millis(500), ..ServeSettings::default() };
     let administration = tokio::spawn(api::serve(vec![internal], router, settings, internal_stop.clone()));
     let mut upkeep = JoinSet::new();
+    upkeep.spawn(node::keep_listed(instance.clone(), node.clone()));
     upkeep.spawn(keep_measures(metrics));
-    if role.has(Roles::Workers) {
-        upkeep.spawn(keep_house(instance.clone()));
-    }
     if config.is_cluster() {
         upkeep.spawn(watch_store(instance.clone(), readiness.clone()));
     }
@@ -209,6 +211,7 @@ pub async fn run(
         tracing::warn!("some work did not end in time");
     }
     upkeep.shutdown().await;
+    node::forget(&instance, &node).await;
     internal_stop.cancel();
     end(administration).await;
     storage.directory().withdraw();
@@ -233,16 +236,6 @@ async fn keep_measures(metrics: PrometheusHandle) {
     loop {
         turns.tick().await;
         metrics.run_upkeep();
-    }
-}
-
-async fn keep_house(instance: Arc<Instance>) {
-    let mut turns = tokio::time::interval(HOUSEKEEPING);
-    loop {
-        turns.tick().await;
-        if let Err(error) = instance.keep_house().await {
-            tracing::warn!(%error, "house was not kept");
-        }
     }
 }
 
@@ -310,6 +303,7 @@ fn api_settings(config: &Config) -> ApiSettings {
     ApiSettings {
         calls: config.size("rest.calls"),
         time: config.seconds("rest.call_seconds"),
+        streams: config.size("rest.streams"),
         bytes_in_flight: config.integer("rest.bytes_in_flight"),
         bytes_wait: config.seconds("rest.bytes_wait_seconds"),
         search_candidates: config.size("rest.search_candidates"),

@@ -1,6 +1,7 @@
 //! From a configuration to an open instance, on one directory or on servers.
 
 mod directory;
+pub mod migration;
 pub mod servers;
 
 use std::sync::Arc;
@@ -67,7 +68,10 @@ pub async fn open(config: &Config, place: Place) -> Result<Started, Failure> {
 }
 
 /// What is shared by whoever uses `backend` with the keys in `key_file`.
-async fn instance(
+///
+/// # Errors
+/// 78 if they do not open it.
+pub async fn instance(
     config: &Config,
     mut backend: Backend,
     key_file: KeyFile,

@@ -6,6 +6,7 @@ mod domains;
 mod health;
 mod import;
 mod jobs;
+mod nodes;
 mod operate;
 
 use std::path::PathBuf;
@@ -19,7 +20,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use metrics_exporter_prometheus::PrometheusHandle;
-use schema::{AccountId, Instance};
+use schema::{AccountId, Instance, LocalNode};
 use seal::Secret;
 use subtle::ConstantTimeEq;
 
@@ -88,6 +89,8 @@ pub struct Internal {
     pub metrics: PrometheusHandle,
     /// What `/health/ready` says.
     pub readiness: Readiness,
+    /// Which process this is.
+    pub node: Arc<LocalNode>,
     /// The most octets of an imported message.
     pub message_bytes: usize,
 }
@@ -107,8 +110,13 @@ pub fn internal_router(internal: Internal) -> Router {
         .route("/addresses", get(addresses::list).post(addresses::add))
         .route("/addresses/{address}", delete(addresses::remove))
         .route("/jobs", get(jobs::depth))
+        .route("/periodic-jobs", get(jobs::periodic))
         .route("/dead-letters", get(jobs::dead_letters))
         .route("/dead-letters/{id}/requeue", post(jobs::requeue))
+        .route("/nodes", get(nodes::list))
+        .route("/nodes/{id}", get(nodes::read))
+        .route("/nodes/{id}/drain", post(nodes::drain))
+        .route("/nodes/{id}/resume", post(nodes::resume))
         .route("/keys/rotate", post(operate::rotate_keys))
         .route("/check", post(operate::check))
         .route("/backup", post(operate::backup))
@@ -119,7 +127,7 @@ pub fn internal_router(internal: Internal) -> Router {
         .route("/health/ready", get(health::ready))
         .route("/metrics", get(health::metrics))
         .with_state(internal);
-    layered(routes, Edge::new("internal", 256, None))
+    layered(routes, Edge::new("internal", 256, None, None))
 }
 
 /// 401 without the token.

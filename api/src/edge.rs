@@ -7,8 +7,10 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use schema::{LocalNode, Work};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::auth::Peer;
 use crate::error::Problem;
 use crate::json::Id;
 
@@ -19,12 +21,19 @@ pub(crate) struct Edge {
     calls: Arc<Semaphore>,
     time: Option<Duration>,
     listener: &'static str,
+    /// Where calls count as work, if they do.
+    node: Option<Arc<LocalNode>>,
 }
 
 impl Edge {
-    /// At most `calls` at once, each for at most `time`.
-    pub(crate) fn new(listener: &'static str, calls: usize, time: Option<Duration>) -> Arc<Self> {
-        Arc::new(Self { calls: Arc::new(Semaphore::new(calls)), time, listener })
+    /// At most `calls` at once, each for at most `time`; they count as work of `node`.
+    pub(crate) fn new(
+        listener: &'static str,
+        calls: usize,
+        time: Option<Duration>,
+        node: Option<Arc<LocalNode>>,
+    ) -> Arc<Self> {
+        Arc::new(Self { calls: Arc::new(Semaphore::new(calls)), time, listener, node })
     }
 }
 
@@ -39,12 +48,16 @@ pub(crate) async fn pass(State(edge): State<Arc<Edge>>, mut request: Request, ne
     // A template, never the path itself: that may name a message or an address.
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("(none)", MatchedPath::as_str);
+    let peer = request.extensions().get::<Peer>().and_then(|peer| peer.0).map(tracing::field::display);
     let id = Id(*uuid::Uuid::new_v4().as_bytes()).text();
+    let _busy = edge.node.as_ref().map(|node| node.begin(Work::Call, 1));
     let answer = match (accepts(&request, route), edge.calls.clone().try_acquire_owned()) {
-        (false, _) => {
-            Problem::new(StatusCode::NOT_ACCEPTABLE, "not-acceptable", "the answer is application/json")
-                .into_response()
-        }
+        (false, _) => Problem::new(
+            StatusCode::NOT_ACCEPTABLE,
+            "not-acceptable",
+            "the answer is of another type: see /docs",
+        )
+        .into_response(),
         (_, Err(_)) => Problem::unavailable("too many calls are being answered: try again").into_response(),
         (_, Ok(permit)) => {
             let call = carry_out(permit, request, next);
@@ -67,7 +80,7 @@ pub(crate) async fn pass(State(edge): State<Arc<Edge>>, mut request: Request, ne
     let status = response.status();
     let passed = started.elapsed();
     tracing::debug!(
-        listener = edge.listener, %method, route, status = status.as_u16(), micros = passed.as_micros() as u64,
+        listener = edge.listener, %method, route, status = status.as_u16(), micros = passed.as_micros() as u64, peer,
         request_id = %id, "answered"
     );
     if status.is_server_error() {
@@ -181,11 +194,15 @@ fn accepts(request: &Request, route: &str) -> bool {
     if given.peek().is_none() {
         return true;
     }
+    let own = if route == "/v1/events" {
+        ["text/*", "text/event-stream"]
+    } else {
+        ["application/*", "application/json"]
+    };
     given.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).any(|range| {
         let mut parts = range.split(';').map(str::trim);
         let essence = parts.next().unwrap_or_default().to_ascii_lowercase();
-        !parts.any(is_refusal)
-            && matches!(essence.as_str(), "*/*" | "application/*" | "application/json" | "")
+        !parts.any(is_refusal) && (["*/*", ""].contains(&essence.as_str()) || own.contains(&essence.as_str()))
     })
 }
 

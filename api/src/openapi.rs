@@ -11,7 +11,9 @@ use utoipa::openapi::{Content, Ref, RefOr, ResponseBuilder};
 use utoipa::{Modify, OpenApi};
 
 use crate::error::{Answer, ProblemJson};
-use crate::routes::{account, changes, discussions, mailboxes, messages, raw, search, session, threads};
+use crate::routes::{
+    account, changes, discussions, events, mailboxes, messages, raw, search, session, threads,
+};
 use crate::valid::{NoParameters, Parameters};
 
 #[derive(OpenApi)]
@@ -30,7 +32,7 @@ use crate::valid::{NoParameters, Parameters};
         messages::list, messages::read, messages::state::patch, messages::state::remove, messages::batch::change,
         raw::message, raw::part,
         threads::list, threads::read, discussions::list, discussions::read,
-        search::by_url, search::by_body, changes::list, document,
+        search::by_url, search::by_body, changes::list, events::follow, document,
     ),
     components(schemas(ProblemJson)),
     security(("session" = [])),

@@ -8,7 +8,8 @@ use axum::middleware;
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use http::{HeaderMap, StatusCode, Version, header};
-use schema::Instance;
+use schema::{Instance, LocalNode};
+use tokio::sync::Semaphore;
 use tower_http::CompressionLevel;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
@@ -16,7 +17,9 @@ use tower_http::compression::CompressionLayer;
 use crate::edge::{self, Edge};
 use crate::error::Problem;
 use crate::memory::Memory;
-use crate::routes::{account, changes, discussions, mailboxes, messages, raw, search, session, threads};
+use crate::routes::{
+    account, changes, discussions, events, mailboxes, messages, raw, search, session, threads,
+};
 use crate::{openapi, web};
 
 /// What can be set for the API.
@@ -26,6 +29,8 @@ pub struct ApiSettings {
     pub calls: usize,
     /// How long one call may take.
     pub time: Duration,
+    /// Streams of events that are open at once; more get 503. At least 1.
+    pub streams: usize,
     /// Octets of opened messages that may be in memory, twice a message's size while it is read. At least 1.
     pub bytes_in_flight: u64,
     /// How long a call waits for such memory before it is answered 503.
@@ -46,6 +51,7 @@ impl Default for ApiSettings {
         Self {
             calls: 1024,
             time: Duration::from_secs(30),
+            streams: 2048,
             bytes_in_flight: 256 << 20,
             bytes_wait: Duration::from_secs(10),
             search_candidates: 50_000,
@@ -62,14 +68,17 @@ pub(crate) struct Api {
     pub settings: ApiSettings,
     pub sign_in: session::SignIn,
     pub memory: Memory,
+    pub streams: Arc<Semaphore>,
+    pub node: Arc<LocalNode>,
 }
 
-/// The REST API as clients reach it, with its reference at `/docs`.
-pub fn router(instance: Arc<Instance>, settings: ApiSettings) -> Router {
-    let edge = Edge::new("api", settings.calls, Some(settings.time));
-    let sign_in = session::SignIn::new(&instance, &settings);
+/// The REST API as clients reach it, with its reference at `/docs`. Calls count as work of `node`.
+pub fn router(instance: Arc<Instance>, settings: ApiSettings, node: Arc<LocalNode>) -> Router {
+    let edge = Edge::new("api", settings.calls, Some(settings.time), Some(node.clone()));
+    let sign_in = session::SignIn::new(&settings);
     let memory = Memory::new(settings.bytes_in_flight, settings.bytes_wait);
-    let api = Arc::new(Api { instance, settings, sign_in, memory });
+    let streams = Arc::new(Semaphore::new(settings.streams));
+    let api = Arc::new(Api { instance, settings, sign_in, memory, streams, node });
     let routes = Router::new()
         .route("/v1/session", get(session::read).post(session::create).delete(session::end))
         .route("/v1/account", get(account::read))
@@ -89,6 +98,7 @@ pub fn router(instance: Arc<Instance>, settings: ApiSettings) -> Router {
         .route("/v1/discussions/{id}", get(discussions::read))
         .route("/v1/search", get(search::by_url).post(search::by_body))
         .route("/v1/changes", get(changes::list))
+        .route("/v1/events", get(events::follow))
         .route("/v1/openapi.json", get(openapi::document))
         .route("/docs", get(web::page))
         .route("/docs/reference.css", get(web::style))

@@ -3,6 +3,7 @@
 pub(crate) mod account;
 pub(crate) mod changes;
 pub(crate) mod discussions;
+pub(crate) mod events;
 pub(crate) mod mailboxes;
 pub(crate) mod messages;
 pub(crate) mod raw;

@@ -99,3 +99,68 @@ async fn the_operator_keeps_domains_accounts_and_addresses() {
     assert_eq!(call("GET", format!("/accounts/{id}"), None).await.status, 404);
     assert_eq!(call("DELETE", "/domains/two.example".into(), None).await.status, 204);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_are_listed_drained_and_resumed() {
+    let service = Service::start().await;
+    let node = &service.node;
+    service.instance.note_node(&node.tell(1_767_225_600_000)).await.unwrap();
+    let listed = service.admin("GET", "/nodes", None).await.json();
+    let id = node.id().to_string();
+    let only = &listed["items"][0];
+    assert_eq!(listed["items"].as_array().unwrap().len(), 1);
+    assert_eq!(
+        (&only["nodeId"], &only["isThis"], &only["state"]),
+        (&json!(id), &json!(true), &json!("ready"))
+    );
+    assert_eq!(only["toldAt"], "2026-01-01T00:00:00Z");
+    assert_eq!(&service.admin("GET", &format!("/nodes/{id}"), None).await.json(), only);
+
+    let ask = async |what: &str| service.admin("POST", &format!("/nodes/{id}/{what}"), None).await.status;
+    let state = async || service.admin("GET", &format!("/nodes/{id}"), None).await.json()["state"].clone();
+    assert_eq!(ask("drain").await, 204);
+    assert_eq!(state().await, "draining", "it does not know yet");
+    assert!(service.instance.is_asked_to_drain(node.id()).await.unwrap());
+    let busy = node.begin(schema::Work::Job, 2);
+    assert!(node.set_draining(true));
+    assert_eq!(state().await, "draining");
+    drop(busy);
+    assert_eq!(state().await, "drained");
+    let ready = async || {
+        let request = Request::builder().uri("/health/ready").body(Body::empty()).unwrap();
+        answer(&service.internal, request).await.status.as_u16()
+    };
+    assert_eq!(ready().await, 503);
+    assert_eq!(ask("resume").await, 204);
+    assert!(!service.instance.is_asked_to_drain(node.id()).await.unwrap());
+    assert!(node.set_draining(false));
+    assert_eq!((state().await, ready().await), (json!("ready"), 200));
+
+    for wrong in ["0".repeat(32).as_str(), "1", "x", &id.to_uppercase()[..31]] {
+        for (method, what) in [("GET", ""), ("POST", "/drain"), ("POST", "/resume")] {
+            let refused = service.admin(method, &format!("/nodes/{wrong}{what}"), None).await;
+            assert_eq!(refused.status, 404, "{wrong} {what}");
+            assert_eq!(refused.json()["detail"], "no node with this id is alive");
+        }
+    }
+    assert_eq!(service.admin("GET", "/nodes?all=true", None).await.status, 422);
+    assert_eq!(service.admin("DELETE", "/nodes", None).await.status, 405);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_done_once_in_a_while_is_listed_with_what_it_found() {
+    let service = Service::start().await;
+    let listed = async || service.admin("GET", "/periodic-jobs", None).await.json()["items"].clone();
+    assert_eq!(listed().await, json!([]));
+    let node = schema::NodeId([7; 16]);
+    let lookout = service.instance.lookout("house", node);
+    let run = service.instance.begin_run(&lookout, schema::Due::Now).await.unwrap().unwrap();
+    let shown = listed().await;
+    assert_eq!((&shown[0]["job"], &shown[0]["last"]), (&json!("house"), &json!(null)));
+    assert_eq!(shown[0]["run"]["nodeId"], "07".repeat(16));
+    let found = schema::Counts::from([("accounts".to_owned(), 3)]);
+    assert!(service.instance.end_run(&lookout, run, Some(found)).await.unwrap());
+    let shown = listed().await;
+    assert_eq!((&shown[0]["run"], &shown[0]["last"]["found"]), (&json!(null), &json!({ "accounts": 3 })));
+    assert_eq!(shown[0]["last"]["failed"], false);
+}

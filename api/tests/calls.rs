@@ -494,6 +494,7 @@ async fn the_description_lists_exactly_the_paths_there_are() {
         "GET /v1/search",
         "POST /v1/search",
         "GET /v1/changes",
+        "GET /v1/events",
         "GET /v1/openapi.json",
     ];
     expected.sort();
@@ -562,7 +563,7 @@ async fn bytes_that_are_lost_are_a_fault_and_not_a_message_that_is_not_there() {
     let bob = service.client("bob@one.example").await;
     let id = bob.deliver(&message("Lost", "text"), 1_000).await;
     let blobs = &service.instance.backend.blobs;
-    blobs.remove(bob.account.id(), id, schema::Durability::Now).await.unwrap();
+    blobs.remove(bob.account.id(), id, i64::MAX, schema::Durability::Now).await.unwrap();
     let path = format!("/v1/messages/{}", id_of(&bob).await);
     for path in [path.clone(), format!("{path}/raw"), format!("{path}/parts/1")] {
         assert_eq!(bob.get(&path).await.status, 500, "{path}");

@@ -15,11 +15,11 @@ use axum::body::Body;
 use client::{Answer, Client, PASSWORD, Service, message};
 use futures_util::FutureExt;
 use http::{Request, StatusCode};
-use schema::{AccountId, BlobStore, Cache, Durability, MessageId, Result};
+use schema::{AccountId, BlobStore, Cache, Change, Durability, MessageId, Result, Written};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -87,8 +87,18 @@ impl BlobStore for SlowBlobs {
         self.blobs.get(account, message).await
     }
 
-    async fn remove(&self, account: AccountId, message: MessageId, durability: Durability) -> Result<()> {
-        self.blobs.remove(account, message, durability).await
+    async fn written(&self, account: AccountId, message: MessageId) -> Result<Option<Written>> {
+        self.blobs.written(account, message).await
+    }
+
+    async fn remove(
+        &self,
+        account: AccountId,
+        message: MessageId,
+        until: i64,
+        durability: Durability,
+    ) -> Result<()> {
+        self.blobs.remove(account, message, until, durability).await
     }
 
     async fn remove_account(&self, account: AccountId) -> Result<()> {
@@ -131,6 +141,14 @@ impl Cache for SlowCache {
 
     async fn count(&self, key: &[u8], time: Duration) -> Result<u64> {
         self.cache.count(key, time).await
+    }
+
+    fn tell(&self, account: AccountId, change: Change) {
+        self.cache.tell(account, change);
+    }
+
+    fn watch(&self, account: AccountId) -> broadcast::Receiver<Change> {
+        self.cache.watch(account)
     }
 }
 

@@ -21,8 +21,7 @@ mod wire;
 
 use std::sync::Arc;
 
-use schema::Instance;
-use tokio_util::sync::CancellationToken;
+use schema::{Instance, LocalNode};
 
 pub use deliver::{Accounts, Delivery, Recipient, Submission};
 pub use listener::Listener;
@@ -31,13 +30,13 @@ pub use reply::Reply;
 pub use server::Server;
 pub use settings::{BareLf, Settings};
 
-/// Takes mail for the accounts of `instance` on `listeners` until `shutdown` is cancelled, then lets the transactions
-/// in progress finish (see [`Settings::drain_time`]) and returns.
+/// Takes mail for the accounts of `instance` on `listeners` until `node` is to stop, then lets the transactions in
+/// progress finish (see [`Settings::drain_time`]) and returns. While `node` drains nothing new is begun.
 pub async fn serve(
     listeners: Vec<Listener>,
     instance: Arc<Instance>,
     settings: Settings,
-    shutdown: CancellationToken,
+    node: Arc<LocalNode>,
 ) {
-    Server::new(Arc::new(Accounts::new(instance)), settings, shutdown).serve(listeners).await;
+    Server::new(Arc::new(Accounts::new(instance)), settings, node).serve(listeners).await;
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proxy_protocol::{Policy, contains};
+use schema::{LocalNode, Work};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -31,7 +32,7 @@ const LAST_WORK: Duration = Duration::from_millis(500);
 pub struct Server {
     pub(crate) delivery: Arc<dyn Delivery>,
     pub(crate) settings: Settings,
-    pub(crate) shutdown: CancellationToken,
+    pub(crate) node: Arc<LocalNode>,
     pub(crate) budget: Budget,
     pub(crate) metrics: Metrics,
     pub(crate) greeting: Vec<u8>,
@@ -40,8 +41,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server that hands mail to `delivery` until `shutdown` is cancelled.
-    pub fn new(delivery: Arc<dyn Delivery>, settings: Settings, shutdown: CancellationToken) -> Arc<Self> {
+    /// A server that hands mail to `delivery` until `node` is to stop.
+    pub fn new(delivery: Arc<dyn Delivery>, settings: Settings, node: Arc<LocalNode>) -> Arc<Self> {
         let (mut greeting, mut capabilities) = (Vec::new(), Vec::new());
         write_lines(220, &[&format!("{} LMTP Signet", settings.hostname)], &mut greeting);
         let size = format!("SIZE {}", settings.message_bytes);
@@ -61,7 +62,7 @@ impl Server {
             budget: Budget::new(&settings),
             metrics: Metrics::new(),
             settings,
-            shutdown,
+            node,
             greeting,
             capabilities,
             connections: Arc::default(),
@@ -81,7 +82,7 @@ impl Server {
                 stop_accepting.run_until_cancelled(accept).await;
             });
         }
-        self.shutdown.cancelled().await;
+        self.node.stop().cancelled().await;
         sessions.close();
         if timeout(self.settings.drain_time, sessions.wait()).await.is_err() {
             tracing::warn!(sessions = sessions.len(), "sessions were cut off at the shutdown");
@@ -112,7 +113,7 @@ impl Server {
                     continue;
                 }
             };
-            if self.shutdown.is_cancelled() {
+            if self.node.is_leaving() {
                 self.dismiss(accepted, Reply::SHUTTING_DOWN, "shutdown");
                 continue;
             }
@@ -155,6 +156,9 @@ impl Server {
                 return self.metrics.refused("proxy");
             }
         };
+        if let Some(peer) = peer {
+            tracing::debug!(%peer, "a session begins");
+        }
         let from_relay = peer.is_some_and(|peer| contains(&self.settings.trusted_relays, peer));
         let mut counted = None;
         if let Some(peer) = peer.filter(|_| !from_relay) {
@@ -166,7 +170,7 @@ impl Server {
                 return wire.close().await;
             }
         }
-        let _open = self.metrics.connected();
+        let (_open, _busy) = (self.metrics.connected(), self.node.begin(Work::Session, 1));
         Session::new(self, stream, from_relay).run().await;
         drop(counted);
     }

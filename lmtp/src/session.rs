@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::future::poll_immediate;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 use crate::BareLf;
 use crate::command::{BodyType, Command, Line, Mail, parse_line, parse_rcpt};
@@ -53,6 +54,8 @@ pub(crate) struct Session<'s, S> {
     transaction: Option<Transaction>,
     bad_commands: usize,
     ends_at: Instant,
+    /// Cancelled once it is to begin nothing more.
+    leaving: CancellationToken,
 }
 
 impl<'s, S: AsyncRead + AsyncWrite + Unpin> Session<'s, S> {
@@ -65,6 +68,7 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> Session<'s, S> {
             transaction: None,
             bad_commands: 0,
             ends_at: Instant::now() + server.settings.session_time,
+            leaving: server.node.leaving(),
         }
     }
 
@@ -73,7 +77,7 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> Session<'s, S> {
         let server = self.server;
         self.wire.output().extend_from_slice(&server.greeting);
         let cut_off = async {
-            server.shutdown.cancelled().await;
+            server.node.stop().cancelled().await;
             sleep(server.settings.drain_time).await;
         };
         let end = tokio::select! {
@@ -93,9 +97,9 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> Session<'s, S> {
         let mut line = Vec::new();
         loop {
             self.wire.flush_if_much().await?;
-            let shutdown = self.transaction.is_none().then_some(&self.server.shutdown);
+            let leaving = self.transaction.is_none().then_some(&self.leaving);
             let deadline = self.transaction.as_ref().map(|transaction| transaction.deadline);
-            let next = self.wire.next_line(&mut line, deadline, shutdown).await?;
+            let next = self.wire.next_line(&mut line, deadline, leaving).await?;
             if self.transaction.is_none() && Instant::now() > self.ends_at {
                 return Err(End::Say(Some(Reply::SESSION_TOO_LONG)));
             }
@@ -166,7 +170,7 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> Session<'s, S> {
             let reply = if transaction.chunks.is_some() { Reply::CHUNKS_OPEN } else { Reply::MAIL_AGAIN };
             return self.say(reply);
         }
-        if self.server.shutdown.is_cancelled() {
+        if self.leaving.is_cancelled() {
             return Err(End::Say(Some(Reply::SHUTTING_DOWN)));
         }
         if usize::try_from(mail.size).unwrap_or(usize::MAX) > self.server.settings.message_bytes {

@@ -122,12 +122,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         }
     }
 
-    /// Puts the next line with its line end into `line`. `shutdown`, if given, ends the wait for it.
+    /// Puts the next line with its line end into `line`. `leaving`, if given, ends the wait for it.
     pub(crate) async fn next_line(
         &mut self,
         line: &mut Vec<u8>,
         deadline: Option<Instant>,
-        shutdown: Option<&CancellationToken>,
+        leaving: Option<&CancellationToken>,
     ) -> Result<NextLine, Stop> {
         line.clear();
         let mut skipped = 0;
@@ -154,10 +154,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
                     return Err(Stop::Lost);
                 }
             }
-            // Not within what the shutdown may cut off: what is half sent must be sent to its end.
+            // Not within what a shutdown or a drain may cut off: what is half sent must be sent to its end.
             self.flush().await?;
-            match shutdown {
-                Some(shutdown) => match shutdown.run_until_cancelled(self.fill(deadline)).await {
+            match leaving {
+                Some(leaving) => match leaving.run_until_cancelled(self.fill(deadline)).await {
                     Some(filled) => filled?,
                     None => return Err(Stop::ShuttingDown),
                 },

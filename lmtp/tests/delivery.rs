@@ -11,8 +11,8 @@ use async_trait::async_trait;
 use embedded::{Embedded, Options};
 use lmtp::{Listener, Proxy, Settings};
 use schema::{
-    AccountId, BlobStore, Durability, Error, Instance, List, ListFilter, ManualClock, Message, MessageId,
-    Result,
+    AccountId, BlobStore, Durability, Error, Instance, List, ListFilter, LocalNode, ManualClock, Message,
+    MessageId, Result, Written,
 };
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpStream, UnixStream};
@@ -49,8 +49,18 @@ impl BlobStore for Faulty {
         self.blobs.get(account, message).await
     }
 
-    async fn remove(&self, account: AccountId, message: MessageId, durability: Durability) -> Result<()> {
-        self.blobs.remove(account, message, durability).await
+    async fn written(&self, account: AccountId, message: MessageId) -> Result<Option<Written>> {
+        self.blobs.written(account, message).await
+    }
+
+    async fn remove(
+        &self,
+        account: AccountId,
+        message: MessageId,
+        until: i64,
+        durability: Durability,
+    ) -> Result<()> {
+        self.blobs.remove(account, message, until, durability).await
     }
 
     async fn remove_account(&self, account: AccountId) -> Result<()> {
@@ -73,6 +83,7 @@ struct House {
     clock: Arc<ManualClock>,
     faulty: Arc<Faulty>,
     shutdown: CancellationToken,
+    node: Arc<LocalNode>,
     _embedded: Embedded,
     directory: tempfile::TempDir,
 }
@@ -94,13 +105,15 @@ impl House {
         }
         let anna = instance.account_by_address("anna@one.example").await.unwrap().unwrap();
         instance.add_address("info@one.example", anna).await.unwrap();
-        Self { instance, clock, faulty, shutdown: CancellationToken::new(), _embedded: embedded, directory }
+        let shutdown = CancellationToken::new();
+        let node = LocalNode::unnamed(shutdown.clone());
+        Self { instance, clock, faulty, shutdown, node, _embedded: embedded, directory }
     }
 
     async fn serve(&self, settings: Settings) -> (std::net::SocketAddr, JoinHandle<()>) {
         let listener = Listener::tcp("127.0.0.1:0", Proxy::Off).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let serving = lmtp::serve(vec![listener], self.instance.clone(), settings, self.shutdown.clone());
+        let serving = lmtp::serve(vec![listener], self.instance.clone(), settings, self.node.clone());
         (address, tokio::spawn(serving))
     }
 
@@ -173,6 +186,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
 }
 
 const KEPT: &str = "250 2.0.0 Kept";
+const LEAVE: &str = "421 4.3.2 Shutting down, try again later";
 const FILLING: &str = "fills it";
 
 fn message(subject: &str) -> Vec<u8> {
@@ -375,16 +389,52 @@ async fn the_shutdown_waits_for_what_has_begun_and_for_nothing_else() {
     let mut busy = Client::greeted(TcpStream::connect(address).await.unwrap()).await;
     busy.envelope(&["anna@one.example"], "").await;
     house.shutdown.cancel();
-    assert_eq!(idle.reply().await, "421 4.3.2 Shutting down, try again later");
+    assert_eq!(idle.reply().await, LEAVE);
     let mut late = Client { stream: BufReader::new(TcpStream::connect(address).await.unwrap()) };
-    assert_eq!(late.reply().await, "421 4.3.2 Shutting down, try again later");
+    assert_eq!(late.reply().await, LEAVE);
     assert!(!serving.is_finished());
     busy.say("BDAT 3 LAST\r\nend").await;
     assert_eq!(busy.reply().await, KEPT);
-    assert_eq!(busy.reply().await, "421 4.3.2 Shutting down, try again later");
+    assert_eq!(busy.reply().await, LEAVE);
     drop((idle, busy, late));
     tokio::time::timeout(DEADLINE, serving).await.expect("it returns").unwrap();
     assert_eq!(house.messages("anna@one.example").await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_node_that_drains_finishes_what_has_begun_and_serves_again_when_it_is_resumed() {
+    let house = House::open().await;
+    let (address, serving) = house.serve(Settings::default()).await;
+    let connect = async || TcpStream::connect(address).await.unwrap();
+    let mut idle = Client::greeted(connect().await).await;
+    let mut busy = Client::greeted(connect().await).await;
+    busy.envelope(&["anna@one.example"], "").await;
+    assert_eq!(house.node.load().sessions, 2);
+
+    assert!(house.node.set_draining(true));
+    assert_eq!(idle.reply().await, LEAVE);
+    let mut late = Client { stream: BufReader::new(connect().await) };
+    assert_eq!(late.reply().await, LEAVE, "what a health check sees, too");
+    assert!(!house.node.load().is_idle());
+    busy.say("BDAT 3 LAST\r\nend").await;
+    assert_eq!(busy.reply().await, KEPT);
+    assert_eq!(busy.reply().await, LEAVE);
+    drop((idle, busy, late));
+    let began = std::time::Instant::now();
+    while !house.node.load().is_idle() {
+        assert!(began.elapsed() < DEADLINE, "{:?}", house.node.load());
+        tokio::task::yield_now().await;
+    }
+    assert!(!serving.is_finished(), "it stays");
+
+    assert!(house.node.set_draining(false));
+    let mut client = Client::greeted(connect().await).await;
+    assert_eq!(client.deliver(&["anna@one.example"], &message("again")).await, [KEPT]);
+    assert_eq!(house.messages("anna@one.example").await.len(), 2);
+    house.shutdown.cancel();
+    assert_eq!(client.reply().await, LEAVE);
+    drop(client);
+    tokio::time::timeout(DEADLINE, serving).await.expect("it returns").unwrap();
 }
 
 #[tokio::test]
@@ -395,7 +445,7 @@ async fn a_shutdown_is_not_held_up_for_ever() {
     let mut client = Client::greeted(TcpStream::connect(address).await.unwrap()).await;
     client.envelope(&["anna@one.example"], "").await;
     house.shutdown.cancel();
-    assert_eq!(client.reply().await, "421 4.3.2 Shutting down, try again later");
+    assert_eq!(client.reply().await, LEAVE);
     assert_eq!(client.reply().await, "");
     // Not even by one who does not go.
     tokio::time::timeout(DEADLINE, serving).await.expect("it returns").unwrap();
@@ -411,7 +461,7 @@ async fn a_unix_socket_serves_as_well() {
     let listener = Listener::unix(&path, Proxy::Off).unwrap();
     assert!(Listener::unix(&path, Proxy::Off).is_err(), "somebody listens already");
     let serving =
-        lmtp::serve(vec![listener], house.instance.clone(), Settings::default(), house.shutdown.clone());
+        lmtp::serve(vec![listener], house.instance.clone(), Settings::default(), house.node.clone());
     let serving = tokio::spawn(serving);
     let mut client = Client::greeted(UnixStream::connect(&path).await.unwrap()).await;
     assert_eq!(client.deliver(&["anna@one.example"], &message("local")).await, [KEPT]);

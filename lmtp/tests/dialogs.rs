@@ -10,6 +10,7 @@ use std::sync::Arc;
 use dialog::{Client, Memory, play};
 use lmtp::{Proxy, Server, Settings};
 use proptest::prelude::*;
+use schema::LocalNode;
 use tokio_util::sync::CancellationToken;
 
 #[test]
@@ -67,7 +68,7 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
         runtime.block_on(async {
             let memory = Arc::new(Memory::default());
-            let server = Server::new(memory.clone(), Settings::default(), CancellationToken::new());
+            let server = Server::new(memory.clone(), Settings::default(), LocalNode::unnamed(CancellationToken::new()));
             let socket = "192.0.2.1".parse().unwrap();
             let mut neighbour = Client::connect(&server, socket, &Proxy::Off);
             neighbour.send(b"LHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<neighbour@one.example>\r\nDATA\r\n").await;

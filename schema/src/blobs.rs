@@ -1,8 +1,20 @@
 //! Messages as they were received, compressed and sealed in chunks.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 
 use crate::{AccountId, Durability, MessageId, Result};
+
+/// When a message's bytes were written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Written {
+    /// As the store counts it: what is written later has a greater one.
+    pub at: i64,
+    /// How long ago that is, give or take the skew of clocks. Where one process alone writes it may be any time, for there
+    /// the turn of the message keeps its writers apart.
+    pub age: Duration,
+}
 
 /// The sealed chunks of every message. The store sees neither their content nor how they hang together.
 #[async_trait]
@@ -20,8 +32,18 @@ pub trait BlobStore: Send + Sync {
     /// All chunks of a message in order, or `None` if there is no such blob.
     async fn get(&self, account: AccountId, message: MessageId) -> Result<Option<Vec<Vec<u8>>>>;
 
-    /// Takes a message's chunks away. An unknown one is ignored.
-    async fn remove(&self, account: AccountId, message: MessageId, durability: Durability) -> Result<()>;
+    /// When a message's chunks were put, or `None` if there is no such blob.
+    async fn written(&self, account: AccountId, message: MessageId) -> Result<Option<Written>>;
+
+    /// Takes a message's chunks away if they were written at `until` ([`Written::at`]) or before. An unknown one is
+    /// ignored.
+    async fn remove(
+        &self,
+        account: AccountId,
+        message: MessageId,
+        until: i64,
+        durability: Durability,
+    ) -> Result<()>;
 
     /// Takes away all chunks of the account; durable when it returns.
     async fn remove_account(&self, account: AccountId) -> Result<()>;

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::Result;
+use tokio::sync::broadcast;
+
+use crate::{AccountId, Change, Result};
 
 /// Values that can be had again elsewhere, and counts that may start anew. Values are sealed, keys are keyed hashes or
 /// ids.
@@ -21,4 +23,10 @@ pub trait Cache: Send + Sync {
 
     /// Adds one to the count under `key`, which starts at 0 and anew `time` after its first use; returns the new count.
     async fn count(&self, key: &[u8], time: Duration) -> Result<u64>;
+
+    /// Tells those who watch the account, in whatever process. It waits for nobody, and may be lost.
+    fn tell(&self, account: AccountId, change: Change);
+
+    /// What is told of the account from now on, in the order of each who tells.
+    fn watch(&self, account: AccountId) -> broadcast::Receiver<Change>;
 }

@@ -119,14 +119,15 @@ impl Instance {
 
     /// Ends every session of the account.
     pub(crate) async fn end_sessions(&self, account: AccountId) -> Result<()> {
-        self.drop_sessions(account, Millis::MAX).await
+        self.drop_sessions(account, Millis::MAX).await.map(drop)
     }
 
-    async fn drop_expired(&self, account: AccountId) -> Result<()> {
+    /// Forgets sessions that are over. Returns how many.
+    pub(crate) async fn drop_expired(&self, account: AccountId) -> Result<u64> {
         self.drop_sessions(account, self.now()).await
     }
 
-    async fn drop_sessions(&self, account: AccountId, expired_at: Millis) -> Result<()> {
+    async fn drop_sessions(&self, account: AccountId, expired_at: Millis) -> Result<u64> {
         let mut writes = Vec::new();
         for (hash, expires_at) in self.account_rows(Table::CredentialsByAccount, account).await? {
             let expires_at = expires_at.as_slice().try_into().map_or(0, Millis::from_be_bytes);
@@ -139,6 +140,10 @@ impl Instance {
                 )));
             }
         }
-        if writes.is_empty() { Ok(()) } else { self.backend.store.write(writes, Durability::Now).await }
+        let dropped = writes.len() as u64 / 2;
+        if !writes.is_empty() {
+            self.backend.store.write(writes, Durability::Now).await?;
+        }
+        Ok(dropped)
     }
 }

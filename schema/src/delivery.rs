@@ -1,9 +1,11 @@
 //! Keeping a message: bytes, rows and the index job, in this order, each step safe to repeat.
 
 use std::collections::{BTreeSet, HashSet};
+use std::time::Instant;
 
-use crate::deletion;
+use crate::deletion::{self, Deletion, as_of};
 use crate::entry::Entry;
+use crate::states::is_destroyed;
 use crate::{
     Account, Change, ChangeKind, DiscussionId, Durability, Envelope, Error, Job, List, ListPosition,
     MailboxId, MessageId, MessageRow, Millis, Result, Role, RowKey, State, Table, ThreadId, Write,
@@ -86,15 +88,23 @@ impl Account {
         let _turn = self.instance.lock_message(self.id, id).await;
 
         let message = RowKey::of_message(Table::Messages, self.id, id);
+        let state_row = RowKey::of_message(Table::States, self.id, id);
         let [mark, _] = deletion::rows(self.id, id, 0);
-        let found = self.backend().store.get(&[message.clone(), mark]).await?;
-        if let Some(sealed) = &found[0] {
+        let mut found = self.backend().store.get(&[message.clone(), mark, state_row.clone()]).await?;
+        let (before, mark, row) = (found.pop().flatten(), found.pop().flatten(), found.pop().flatten());
+        let is_destroyed = is_destroyed(before.as_deref());
+        if let (Some(sealed), false) = (&row, is_destroyed) {
             let row: MessageRow = value::open(&self.keys, &message, sealed)?;
             self.finish_earlier(id, &row).await?;
             return Ok(Kept { id, is_new: false });
         }
-        let deleted_at = found[1].as_deref().map(deletion::read_time);
-        if deleted_at.is_some_and(|at| !arrival.revive && !deletion::is_over(at, self.instance.now())) {
+        let deletion = mark.as_deref().map(Deletion::from_bytes).transpose()?;
+        // Without a mark yet, it is being deleted right now.
+        let stays_deleted = match deletion {
+            Some(deletion) => !deletion.is_over(self.instance.now()),
+            None => is_destroyed,
+        };
+        if stays_deleted && !arrival.revive {
             self.wait_until_durable().await?;
             return Ok(Kept { id, is_new: false });
         }
@@ -103,12 +113,16 @@ impl Account {
             return Err(Error::Limit { what: "the account's quota" });
         }
 
+        let began = Instant::now();
         let chunks = self.keys.seal_blob(id.as_bytes(), &incoming.packed);
-        self.backend().blobs.put(self.id, id, chunks, Durability::Later).await?;
-        step!("delivery.blob");
-
         let received_at = arrival.received_at.unwrap_or_else(|| self.instance.now());
-        let thread = self.join_thread(id, incoming, received_at).await?;
+        let put = async {
+            self.backend().blobs.put(self.id, id, chunks, Durability::Later).await?;
+            step!("delivery.blob");
+            Ok(())
+        };
+        // Links that lead to no message do no harm, so they need not wait for the bytes.
+        let ((), (thread, connects)) = tokio::try_join!(put, self.join_thread(id, incoming, received_at))?;
         step!("delivery.links");
 
         let _held = match arrival.mailbox {
@@ -129,18 +143,33 @@ impl Account {
             head: incoming.head.clone(),
         };
         let mut writes = self.rows(id, incoming, &row, &state).await?;
-        if arrival.revive {
-            // What was taken away, also long ago, comes back now, not as of a time before that.
-            writes = writes.into_iter().map(Write::of_now).collect();
+        if let Some(deletion) = deletion {
+            writes.extend(deletion::rows(self.id, id, deletion.at).map(Write::Delete));
         }
-        if let Some(deleted_at) = deleted_at {
-            writes.extend(deletion::rows(self.id, id, deleted_at).map(Write::Delete));
+        if began.elapsed() > deletion::BYTES_WAIT {
+            return Err(Error::transient(
+                "keeping a message",
+                "its bytes have waited too long for their row",
+            ));
         }
         // A message older than the newest relies on its row, which may go while this one comes.
         let relies = [Table::ThreadsByActivity, Table::DiscussionsByActivity]
             .map(|table| !writes.iter().any(|write| write.puts().is_some_and(|key| key.table == table)));
         let counting = self.hold_counts().await;
-        self.backend().store.write(writes, Durability::Later).await?;
+        if before.is_some() || deletion.is_some() {
+            // What was taken away comes back now, not as of a time before that, and unless it comes back elsewhere too.
+            let state = Some(value::seal(&self.keys, &state_row, &state));
+            writes.retain(|write| write.puts() != Some(&state_row));
+            let writes = writes.into_iter().map(Write::of_now).collect();
+            if !self.backend().store.replace(state_row, before, state, writes).await? {
+                return Err(Error::transient(
+                    "keeping a message",
+                    "another node changes it at the same time",
+                ));
+            }
+        } else {
+            self.backend().store.write(writes, Durability::Later).await?;
+        }
         counting.note(None, Some(&state), incoming.size());
         if relies[0] {
             self.keep_listed(Table::ThreadsByActivity, thread.0).await?;
@@ -152,10 +181,13 @@ impl Account {
         step!("delivery.rows");
 
         let mut jobs = vec![Job::IndexMessage { account: self.id, message: id }];
-        let split = self.split_parts(thread).await?;
+        // A message that is a thread by itself, and made none a part of it, need not look for parts.
+        let is_alone = thread.0 == id.0 && !connects;
+        let split = if is_alone { vec![] } else { self.split_parts(thread).await? };
         jobs.extend(split.into_iter().map(|thread| Job::CompressThread { account: self.id, thread }));
         self.backend().queue.publish(jobs).await?;
         step!("delivery.job");
+        self.tell(ChangeKind::MessageCreated, id.0);
         Ok(Kept { id, is_new: true })
     }
 
@@ -173,7 +205,7 @@ impl Account {
         }
         let mut writes = vec![Write::Change(self.id, Change { kind: ChangeKind::MessageCreated, id: id.0 })];
         if missing > 0 {
-            writes.push(Write::PutAsOf(unindexed, vec![], row.received_at.min(self.instance.now())));
+            writes.push(Write::PutAsOf(unindexed, vec![], as_of(row.received_at, self.instance.now())));
         }
         self.backend().store.write(writes, Durability::Later).await?;
         if missing > 0 {
@@ -184,7 +216,9 @@ impl Account {
         if is_whole {
             return self.wait_until_durable().await;
         }
-        self.backend().queue.publish(vec![Job::IndexMessage { account: self.id, message: id }]).await
+        self.backend().queue.publish(vec![Job::IndexMessage { account: self.id, message: id }]).await?;
+        self.tell(ChangeKind::MessageCreated, id.0);
+        Ok(())
     }
 
     /// Returns when all that this process wrote before is durable.
@@ -220,8 +254,8 @@ impl Account {
         let at = ListPosition::new(row.received_at, id.0);
         let entry = Entry::new(state, row.size).to_bytes();
 
-        // As of when it came, so that a delivery which is repeated, or slow, undoes nothing that was done with it since.
-        let put = |key, value| Write::PutAsOf(key, value, row.received_at.min(self.instance.now()));
+        let as_of = as_of(row.received_at, self.instance.now());
+        let put = |key, value| Write::PutAsOf(key, value, as_of);
         let mut writes = self.activity_writes(row.thread, row.discussion, at).await?;
         let key = RowKey::of_message(Table::Messages, self.id, id);
         writes.push(put(key.clone(), value::seal(&self.keys, &key, row)));
@@ -253,7 +287,8 @@ impl Account {
         }
         let at = ListPosition::new(incoming.head.sent_at.unwrap_or(received_at), thread.0);
         let key = RowKey::new(Table::ThreadsBySubject, self.subject_partition(subject), at.clustering());
-        Some(Write::Put(key, self.participant_hashes(incoming).into_iter().flatten().collect()))
+        let people = self.participant_hashes(incoming).into_iter().flatten().collect();
+        Some(Write::PutAsOf(key, people, as_of(received_at, self.instance.now())))
     }
 
     pub(crate) fn subject_partition(&self, base_subject: &str) -> Vec<u8> {
@@ -277,6 +312,10 @@ const PARTICIPANTS: usize = 50;
 impl Incoming<'_> {
     pub(crate) fn head(&self) -> &mail::Head {
         &self.head
+    }
+
+    pub(crate) fn participants(&self) -> &[String] {
+        &self.participants
     }
 
     pub(crate) fn thread_keys(&self) -> &mail::thread::ThreadKeys {

@@ -56,6 +56,20 @@ pub enum Error {
 }
 
 impl Error {
+    /// What failed and, as far as they say more, its causes: for logs and for who operates.
+    pub fn with_causes(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = StdError::source(self);
+        while let Some(error) = cause {
+            let more = error.to_string();
+            if !text.ends_with(&more) {
+                text = format!("{text}: {more}");
+            }
+            cause = error.source();
+        }
+        text
+    }
+
     /// A backend's failure that may pass by itself.
     pub fn transient(what: &'static str, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self::Backend { what, transient: true, source: source.into() }

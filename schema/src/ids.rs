@@ -72,8 +72,19 @@ id!(
     /// All messages among the same set of people: a keyed digest of their addresses.
     DiscussionId
 );
+id!(
+    /// One process from its start to its end: random.
+    NodeId
+);
 
 impl AccountId {
+    /// A new random id.
+    pub fn random() -> Self {
+        Self(*uuid::Uuid::new_v4().as_bytes())
+    }
+}
+
+impl NodeId {
     /// A new random id.
     pub fn random() -> Self {
         Self(*uuid::Uuid::new_v4().as_bytes())

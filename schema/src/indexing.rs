@@ -7,7 +7,7 @@ use mail::terms::{Field, Form, Term};
 
 use crate::index::{IndexedMessage, Posting, Token};
 use crate::instance::Unindexed;
-use crate::{Account, Durability, ListPosition, MessageId, Millis, Result, RowKey, Scan, Table, Write};
+use crate::{Account, Durability, Job, ListPosition, MessageId, Millis, Result, RowKey, Scan, Table, Write};
 
 /// How far the index has read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,6 +109,15 @@ impl Account {
 
     fn unindexed(&self) -> Arc<Mutex<Unindexed>> {
         self.instance.unindexed.get_with(self.id, Arc::default)
+    }
+
+    /// Has a message put into the index once more, which waits for it until then.
+    pub async fn index_again(&self, id: MessageId, received_at: Millis) -> Result<()> {
+        let at = ListPosition::new(received_at, id.0);
+        let waits = Write::Put(self.unindexed_row(at), vec![]);
+        self.backend().store.write(vec![waits], Durability::Later).await?;
+        self.note_unindexed(at);
+        self.backend().queue.publish(vec![Job::IndexMessage { account: self.id, message: id }]).await
     }
 
     /// Notes that the row of a message that waits to be indexed has been written.

@@ -109,6 +109,11 @@ impl Instance {
         self.keyring.instance_id()
     }
 
+    /// What stands for `bytes` of the kind `domain` where they must not be read: a keyed hash, the same on every node.
+    pub fn hash(&self, domain: &'static str, bytes: &[u8]) -> [u8; 32] {
+        self.keyring.instance().hash(domain, bytes)
+    }
+
     /// Opens an account; `None` if there is none with this id (any more).
     pub async fn account(self: &Arc<Self>, id: AccountId) -> Result<Option<Account>> {
         let keys = self.keyring.account(id).await?;

@@ -1,15 +1,14 @@
 //! Keys as they are stored: wrapped, in rows; unwrapped, only in memory.
 
-mod turn;
-
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
 use moka::sync::Cache;
 use seal::{AccountKeys, InstanceKey, KeyFile};
 use tokio::sync::RwLock;
 
-use self::turn::{PATIENCE, SILENCE, Turn, Turns};
+use crate::turn::{Turn, Turns};
 use crate::{AccountId, Durability, Error, MailStore, Result, RowKey, Scan, Table, Write};
 
 /// Unwrapped account keys kept in memory, at most.
@@ -18,6 +17,13 @@ const OPEN_ACCOUNTS: u64 = 10_000;
 const OPEN_TIME: Duration = Duration::from_secs(60);
 /// Account keys that are wrapped anew in one write.
 const REWRAP_PAGE: usize = 1_000;
+/// Of them, so many at once where each is compared and set.
+const REPLACED_AT_ONCE: usize = 32;
+
+/// How long a process that changes keys may give no sign of life before another takes over.
+const SILENCE: Duration = Duration::from_secs(60);
+/// How long a call waits for its turn.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The instance's key and those of the accounts.
 pub(crate) struct Keyring {
@@ -35,6 +41,11 @@ fn instance_row() -> RowKey {
     RowKey::new(Table::Instance, [], *b"key")
 }
 
+/// By which the processes that share the keys take turns in changing them.
+fn turn_row() -> RowKey {
+    RowKey::new(Table::Instance, [], *b"turn")
+}
+
 fn account_row(account: AccountId) -> RowKey {
     RowKey::new(Table::AccountKeys, [], *account.as_bytes())
 }
@@ -50,6 +61,10 @@ fn file_error(error: seal::Error) -> Error {
 /// Whoever copies the files here may do so yet.
 fn stale(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
     Error::transient("the key files of this process are not the newest", error)
+}
+
+fn taken(why: &'static str) -> Error {
+    Error::transient("keys could not be changed", why)
 }
 
 /// Whether newer files may open what these do not.
@@ -90,7 +105,7 @@ impl Keyring {
             open = open.time_to_live(OPEN_TIME);
         }
         let keyring = Self {
-            turns: Turns::new(store.clone(), SILENCE),
+            turns: Turns::new(store.clone(), turn_row(), SILENCE),
             store,
             file: RwLock::new(file),
             is_shared,
@@ -124,12 +139,17 @@ impl Keyring {
     /// The right to wrap keys and to change epochs, for which other processes wait that share the files. It is had before
     /// the file is locked: who only opens keys goes on meanwhile.
     async fn begin(&self, patience: Duration) -> Result<Option<Turn>> {
-        if self.is_shared { self.turns.take(patience).await.map(Some) } else { Ok(None) }
+        if !self.is_shared {
+            return Ok(None);
+        }
+        let turn = self.turns.take(patience).await?;
+        turn.map(Some).ok_or_else(|| taken("another process is changing them"))
     }
 
     async fn end(&self, turn: Option<Turn>) {
         if let Some(turn) = turn {
-            self.turns.give_back(turn).await;
+            // Who does not hear of it waits until this one counts as silent.
+            let _ = self.turns.give_back(turn, None).await;
         }
     }
 
@@ -265,8 +285,10 @@ impl Keyring {
         self.store.write(vec![Write::Put(instance_row(), wrapped)], Durability::Later).await?;
         let mut after = None;
         loop {
-            if let Some(turn) = turn {
-                self.turns.renew(turn).await?;
+            if let Some(turn) = turn
+                && !self.turns.renew(turn, &[]).await?
+            {
+                return Err(taken("another process has taken over"));
             }
             let mut scan = Scan::all(Table::AccountKeys, [], REWRAP_PAGE);
             if let Some(after) = after.take() {
@@ -275,21 +297,39 @@ impl Keyring {
             let rows = self.store.scan(&scan).await?;
             let Some((last, _)) = rows.last() else { break };
             after = Some(last.clone());
-            let mut writes = Vec::new();
-            for (clustering, wrapped) in &rows {
-                if seal::wrapped_epoch(wrapped) == Some(epoch) {
+            let mut anew = Vec::new();
+            for (clustering, wrapped) in rows {
+                if seal::wrapped_epoch(&wrapped) == Some(epoch) {
                     continue;
                 }
-                let id = AccountId::from_slice(clustering)
+                let id = AccountId::from_slice(&clustering)
                     .ok_or(Error::Damaged { what: Table::AccountKeys.name() })?;
-                let keys = AccountKeys::unwrap(*id.as_bytes(), wrapped, file).map_err(key_error)?;
-                writes.push(Write::Put(account_row(id), keys.wrap(file.newest())));
+                let keys = AccountKeys::unwrap(*id.as_bytes(), &wrapped, file).map_err(key_error)?;
+                anew.push((account_row(id), wrapped, keys.wrap(file.newest())));
             }
-            self.store.write(writes, Durability::Later).await?;
+            self.put_anew(anew).await?;
         }
         self.store.flush().await?;
         file.destroy_epochs_before(epoch).map_err(file_error)?;
         Ok(epoch)
+    }
+
+    /// Puts wrapped keys, each a row, what it held and what it is to hold.
+    async fn put_anew(&self, keys: Vec<(RowKey, Vec<u8>, Vec<u8>)>) -> Result<()> {
+        if !self.is_shared {
+            let writes = keys.into_iter().map(|(row, _, new)| Write::Put(row, new)).collect();
+            return self.store.write(writes, Durability::Later).await;
+        }
+        let mut keys = keys.into_iter().peekable();
+        while keys.peek().is_some() {
+            // One that was destroyed meanwhile stays so.
+            let replaced = keys
+                .by_ref()
+                .take(REPLACED_AT_ONCE)
+                .map(|(row, old, new)| self.store.replace(row, Some(old), Some(new), vec![]));
+            try_join_all(replaced).await?;
+        }
+        Ok(())
     }
 
     /// The id that the keys are bound to.

@@ -126,7 +126,9 @@ impl Account {
             Write::Put(key.clone(), value::seal(&self.keys, &key, &row)),
             Write::Change(self.id, Change { kind, id: mailbox.id.0 }),
         ];
-        self.backend().store.write(writes, Durability::Now).await
+        self.backend().store.write(writes, Durability::Now).await?;
+        self.tell(kind, mailbox.id.0);
+        Ok(())
     }
 
     /// Gives a mailbox another name; `None` if there is none with this id.
@@ -159,6 +161,7 @@ impl Account {
         let writes = vec![Write::Delete(self.mailbox_key(id)), Write::Change(self.id, change)];
         self.backend().store.write(writes, Durability::Now).await?;
         self.instance.forget_totals(self.id, List::Mailbox(id));
+        self.tell(ChangeKind::MailboxDestroyed, id.0);
         Ok(MailboxDeleted::Done)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::ops::Bound;
 
+use crate::states::is_destroyed;
 use crate::{
     Account, ChangePage, Error, List, ListPosition, MailboxId, Message, MessageId, MessageRow, Millis,
     Position, Result, Role, RowKey, Scan, State, Table, compression, value,
@@ -149,9 +150,15 @@ impl Account {
                 continue;
             };
             let row = self.open_row(ids[index], &keys[index], &row)?;
-            let state = match state {
-                Some(sealed) => value::open(&self.keys, &keys[ids.len() + index], &sealed)?,
+            let state = match state.as_deref() {
                 None => untouched.clone(),
+                state => match self.open_state(&keys[ids.len() + index], state)? {
+                    Some(state) => state,
+                    None => {
+                        messages.push(None);
+                        continue;
+                    }
+                },
             };
             messages.push(Some(Message { id: ids[index], thread: row.thread, row, state }));
         }
@@ -169,10 +176,12 @@ impl Account {
         sealed.map(|sealed| value::open(&self.keys, &key, &sealed)).transpose()
     }
 
-    pub(crate) fn open_state(&self, key: &RowKey, sealed: Option<&[u8]>) -> Result<State> {
+    /// The state in a state row; `None` if the message was finally deleted.
+    pub(crate) fn open_state(&self, key: &RowKey, sealed: Option<&[u8]>) -> Result<Option<State>> {
         match sealed {
-            Some(sealed) => value::open(&self.keys, key, sealed),
-            None => Ok(State::initial(self.role_mailbox(Role::Inbox))),
+            sealed if is_destroyed(sealed) => Ok(None),
+            Some(sealed) => value::open(&self.keys, key, sealed).map(Some),
+            None => Ok(Some(State::initial(self.role_mailbox(Role::Inbox)))),
         }
     }
 
@@ -188,7 +197,7 @@ impl Account {
             .zip(states)
             .enumerate()
             .map(|(index, (row, state))| match row {
-                Some(_) => self.open_state(&keys[ids.len() + index], state.as_deref()).map(Some),
+                Some(_) => self.open_state(&keys[ids.len() + index], state.as_deref()),
                 None => Ok(None),
             })
             .collect()

@@ -3,11 +3,11 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use crate::deletion;
+use crate::deletion::{self, Deletion};
 use crate::entry::Entry;
 use crate::{
-    Account, Change, ChangeKind, Error, Job, List, ListPosition, Message, MessageId, MessageRow, Patched,
-    Result, Role, RowKey, State, StatePatch, Table, Write, value,
+    Account, Change, ChangeKind, Durability, Error, Job, List, ListPosition, Message, MessageId, MessageRow,
+    Patched, Result, Role, RowKey, State, StatePatch, Table, Write, value,
 };
 
 /// What became of a delete.
@@ -23,23 +23,33 @@ pub enum Deleted {
     Stale,
 }
 
-/// A message with its state as it stands in the store.
-struct Current {
-    row: MessageRow,
-    state: State,
-    key: RowKey,
-    sealed: Option<Vec<u8>>,
+/// The state row of a message that was finally deleted, as long as the mark of that stays: no row would be the state of
+/// one that was never touched, and a patch on another node would take it for that.
+const DESTROYED: &[u8] = &[];
+
+/// Whether a state row says that its message was finally deleted.
+pub(crate) fn is_destroyed(sealed: Option<&[u8]>) -> bool {
+    sealed == Some(DESTROYED)
+}
+
+/// A message with its state as it stands in the store. Who replaces `sealed`, be it by itself, knows that nobody changed
+/// or deleted the message since.
+pub(crate) struct Current {
+    pub(crate) row: MessageRow,
+    pub(crate) state: State,
+    pub(crate) key: RowKey,
+    pub(crate) sealed: Option<Vec<u8>>,
 }
 
 impl Account {
-    async fn current(&self, id: MessageId) -> Result<Option<Current>> {
+    pub(crate) async fn current(&self, id: MessageId) -> Result<Option<Current>> {
         let message = RowKey::of_message(Table::Messages, self.id, id);
         let key = RowKey::of_message(Table::States, self.id, id);
         let mut found = self.backend().store.get(&[message.clone(), key.clone()]).await?;
         let (sealed, row) = (found.pop().flatten(), found.pop().flatten());
         let Some(row) = row else { return Ok(None) };
         let row = value::open(&self.keys, &message, &row)?;
-        let state = self.open_state(&key, sealed.as_deref())?;
+        let Some(state) = self.open_state(&key, sealed.as_deref())? else { return Ok(None) };
         Ok(Some(Current { row, state, key, sealed }))
     }
 
@@ -98,6 +108,7 @@ impl Account {
             let counting = self.hold_counts().await;
             if self.backend().store.replace(current.key.clone(), current.sealed, Some(new), then).await? {
                 counting.note(Some(&current.state), Some(&state), current.row.size);
+                self.tell(ChangeKind::MessageUpdated, id.0);
                 return Ok(Patched::Done(Box::new(self.as_message(id, current.row, state).await?)));
             }
             counting.note_nothing();
@@ -150,13 +161,15 @@ impl Account {
                     }
                 }
             }
-            let then = self.destroying_writes(id, &current).await?;
+            let written = self.backend().blobs.written(self.id, id).await?.map_or(0, |written| written.at);
+            let then = self.destroying_writes(id, &current, written).await?;
             // First the job, which waits for this turn: what a crash leaves between the two is a job that finds the
             // message there, not bytes that nobody takes away.
             let job = Job::RemoveMessage { account: self.id, message: id };
             self.backend().queue.publish(vec![job]).await?;
             let counting = self.hold_counts().await;
-            if self.backend().store.replace(current.key, current.sealed, None, then).await? {
+            let destroyed = Some(DESTROYED.to_vec());
+            if self.backend().store.replace(current.key, current.sealed, destroyed, then).await? {
                 counting.note(Some(&current.state), None, current.row.size);
                 // Another process's worker does not wait: it may have found the message there.
                 if self.backend().is_shared {
@@ -165,16 +178,17 @@ impl Account {
                 // One that came or went meanwhile may have counted on this one.
                 self.keep_listed(Table::ThreadsByActivity, current.row.thread.0).await?;
                 self.keep_listed(Table::DiscussionsByActivity, current.row.discussion.0).await?;
+                self.tell(ChangeKind::MessageDestroyed, id.0);
                 return Ok(Deleted::Destroyed);
             }
             counting.note_nothing();
         }
     }
 
-    async fn destroying_writes(&self, id: MessageId, current: &Current) -> Result<Vec<Write>> {
+    async fn destroying_writes(&self, id: MessageId, current: &Current, written: i64) -> Result<Vec<Write>> {
         let at = ListPosition::new(current.row.received_at, id.0);
         let mut writes = self.activity_without(&current.row, at).await?;
-        writes.extend(deletion::marks(self.id, id, self.instance.now()));
+        writes.extend(deletion::marks(self.id, id, Deletion { at: self.instance.now(), written }));
         writes.push(Write::Delete(RowKey::of_message(Table::Messages, self.id, id)));
         let lists = self.lists(&current.row, &current.state);
         writes.extend(lists.iter().map(|list| Write::Delete(list.row(self.id, at))));
@@ -192,24 +206,31 @@ impl Account {
 
     /// The same, for who has the message's turn.
     pub(crate) async fn mend_list_rows(&self, id: MessageId, repair: bool) -> Result<(u64, u64)> {
-        let Some(current) = self.current(id).await? else { return Ok((0, 0)) };
-        let at = ListPosition::new(current.row.received_at, id.0);
-        let entry = Entry::new(&current.state, current.row.size).to_bytes();
-        let lists = self.lists(&current.row, &current.state);
-        let keys: Vec<_> = lists.iter().map(|list| list.row(self.id, at)).collect();
-        let (mut missing, mut wrong, mut writes) = (0, 0, Vec::new());
-        for (key, found) in keys.iter().zip(self.backend().store.get(&keys).await?) {
-            match found {
-                Some(found) if found == entry => continue,
-                Some(_) => wrong += 1,
-                None => missing += 1,
+        loop {
+            let Some(current) = self.current(id).await? else { return Ok((0, 0)) };
+            let at = ListPosition::new(current.row.received_at, id.0);
+            let entry = Entry::new(&current.state, current.row.size).to_bytes();
+            let lists = self.lists(&current.row, &current.state);
+            let keys: Vec<_> = lists.iter().map(|list| list.row(self.id, at)).collect();
+            let (mut missing, mut wrong, mut writes) = (0, 0, Vec::new());
+            for (key, found) in keys.iter().zip(self.backend().store.get(&keys).await?) {
+                match found {
+                    Some(found) if found == entry => continue,
+                    Some(_) => wrong += 1,
+                    None => missing += 1,
+                }
+                writes.push(Write::Put(key.clone(), entry.clone()));
             }
-            writes.push(Write::Put(key.clone(), entry.clone()));
+            if !repair || writes.is_empty() || self.mend_lists_of(current, writes).await? {
+                return Ok((missing, wrong));
+            }
         }
-        if repair && !writes.is_empty() {
-            self.mend_lists(writes).await?;
-        }
-        Ok((missing, wrong))
+    }
+
+    /// Mends list rows of a message, unless another node has changed or deleted it since: false.
+    async fn mend_lists_of(&self, current: Current, writes: Vec<Write>) -> Result<bool> {
+        let _counting = self.hold_counts().await;
+        self.backend().store.replace(current.key, current.sealed.clone(), current.sealed, writes).await
     }
 
     /// Whether there is such a message when what is being done with it now is done.
@@ -219,13 +240,28 @@ impl Account {
     }
 
     /// Takes away what is left of a message that was finally deleted: its index entry and its bytes. One that came
-    /// back meanwhile stays.
+    /// back meanwhile stays, and so do bytes that another node may have written for a message whose row is to come.
     pub async fn remove_message_remains(&self, id: MessageId) -> Result<()> {
         let _turn = self.instance.lock_message(self.id, id).await;
+        // First the bytes, then the row: whoever writes both does so in this order.
+        let written = self.backend().blobs.written(self.id, id).await?;
         if self.message_row(id).await?.is_some() {
             return Ok(());
         }
         self.backend().index.remove(self.id, &[id]).await?;
-        self.backend().blobs.remove(self.id, id, crate::Durability::Later).await
+        // It may have come back, and been indexed, between the two.
+        if let Some(row) = self.message_row(id).await? {
+            return self.index_again(id, row.received_at).await;
+        }
+        let until = match written {
+            None => return Ok(()),
+            Some(written) if written.age >= deletion::BYTES_WAIT * 2 => written.at,
+            // So young, they may be those of a message that is just coming back: those of before can go.
+            Some(_) => match self.deletion(id).await? {
+                Some(deletion) => deletion.written,
+                None => return Ok(()),
+            },
+        };
+        self.backend().blobs.remove(self.id, id, until, Durability::Later).await
     }
 }

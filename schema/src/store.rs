@@ -37,6 +37,15 @@ impl Write {
     }
 }
 
+/// Some partitions of a table, in an order of the store's own.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Partitions {
+    /// Each that holds a row comes once; one whose rows are all gone may come too. There may be none, and more to come.
+    pub found: Vec<Vec<u8>>,
+    /// What to ask for the next ones with; `None` if these are the last.
+    pub next: Option<Vec<u8>>,
+}
+
 /// When a write must be on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
@@ -58,16 +67,16 @@ pub trait MailStore: Send + Sync {
     /// Rows of one partition in order.
     async fn scan(&self, scan: &Scan) -> Result<Vec<Row>>;
 
-    /// Of a table whose partitions are an account and something of its own ([`crate::pair`]): the latter, for each
-    /// partition that holds a row, ascending, above `after`, at most `limit` (at least 1). For verifying only: a store
-    /// may have to go through the whole table.
+    /// Partitions of a table that begin with `of`, after those of the page that gave `after`; at most `limit` (at least
+    /// 1). For verifying and copying only: for all pages together a store may have to go through the whole table. Not for
+    /// tables whose rows stand in one partition.
     async fn partitions(
         &self,
         table: Table,
-        account: AccountId,
-        after: Option<[u8; 16]>,
+        of: &[u8],
+        after: Option<Vec<u8>>,
         limit: usize,
-    ) -> Result<Vec<[u8; 16]>>;
+    ) -> Result<Partitions>;
 
     /// Carries out all writes, changes last. Where a crash cuts it short, some of them are done; the embedded backend
     /// does all or none, and of several calls a prefix.

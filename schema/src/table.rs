@@ -92,6 +92,12 @@ tables! {
     FeedMarks = 28 "feed_marks",
     /// Partition: account. Clustering: when it was finally deleted, message. For each row of [`Table::Deletions`].
     DeletionsByTime = 29 "deletions_by_time",
+    /// Partition: 0 for what nodes tell of themselves, 1 for marks of those that are to drain. Clustering: node. Value:
+    /// sealed under the instance key; empty in a mark.
+    Nodes = 30 "nodes",
+    /// Clustering: name of a periodic job. Value: what names the turn of the one that runs it; who that is, and what the
+    /// last run found, sealed under the instance key.
+    PeriodicJobs = 31 "periodic_jobs",
 }
 
 impl Table {
@@ -106,7 +112,46 @@ impl Table {
                 | Self::Accounts
                 | Self::Domains
                 | Self::Deletions
+                | Self::AccountKeys
+                | Self::PeriodicJobs
         )
+    }
+
+    /// How many octets its partitions have; none where all rows stand in one.
+    pub fn partition_octets(self) -> usize {
+        match self {
+            Self::Instance
+            | Self::Domains
+            | Self::Accounts
+            | Self::AccountKeys
+            | Self::Purges
+            | Self::PeriodicJobs => 0,
+            Self::Nodes => 1,
+            Self::AddressesByAccount
+            | Self::CredentialsByAccount
+            | Self::Mailboxes
+            | Self::MessagesByAccount
+            | Self::ThreadsByActivity
+            | Self::DiscussionsByActivity
+            | Self::Changes
+            | Self::Unindexed
+            | Self::Languages
+            | Self::FeedMarks
+            | Self::DeletionsByTime => 16,
+            Self::Addresses
+            | Self::Credentials
+            | Self::Messages
+            | Self::States
+            | Self::MessagesByMailbox
+            | Self::MessagesByKeyword
+            | Self::MessagesByThread
+            | Self::MessagesByDiscussion
+            | Self::Links
+            | Self::ThreadAliases
+            | Self::AliasesByThread
+            | Self::ThreadsBySubject
+            | Self::Deletions => 32,
+        }
     }
 
     /// Whether the partition begins with an account id, so that the rows go when the account is purged.
@@ -120,6 +165,8 @@ impl Table {
                 | Self::Addresses
                 | Self::Credentials
                 | Self::Purges
+                | Self::Nodes
+                | Self::PeriodicJobs
         )
     }
 }

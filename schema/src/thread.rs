@@ -5,7 +5,11 @@
 
 use std::collections::BTreeSet;
 
+use futures_util::future::try_join_all;
+
+use crate::deletion::as_of;
 use crate::delivery::Incoming;
+use crate::entry::Entry;
 use crate::{
     Account, Change, ChangeKind, DiscussionId, Durability, Error, List, ListPosition, MessageId, Millis,
     Result, RowKey, Scan, Table, ThreadId, Write, pair,
@@ -13,6 +17,8 @@ use crate::{
 
 /// Threads that one id is looked up in; more only while merges are under way.
 const THREADS_PER_LINK: usize = 32;
+/// Ids that are looked up at once.
+const LINKS_AT_ONCE: usize = 16;
 /// Threads that have become part of one, followed at most.
 const ALIASES: usize = 1_000;
 /// Threads of one base subject that are looked at.
@@ -74,27 +80,28 @@ impl Account {
     }
 
     async fn linked_threads(&self, links: &[Vec<u8>]) -> Result<BTreeSet<ThreadId>> {
+        let of = |link: &Vec<u8>| Scan::all(Table::Links, link.clone(), THREADS_PER_LINK);
+        let scans: Vec<_> = links.iter().map(of).collect();
         let mut threads = BTreeSet::new();
-        for link in links {
-            let scan = Scan::all(Table::Links, link.clone(), THREADS_PER_LINK);
-            for (thread, _) in self.backend().store.scan(&scan).await? {
-                threads.extend(ThreadId::from_slice(&thread));
+        for scans in scans.chunks(LINKS_AT_ONCE) {
+            let mut found = Vec::new();
+            for scan in scans {
+                found.push(self.backend().store.scan(scan));
             }
+            let found = try_join_all(found).await?;
+            threads.extend(found.iter().flatten().filter_map(|(thread, _)| ThreadId::from_slice(thread)));
         }
-        let mut roots = BTreeSet::new();
-        for thread in threads {
-            roots.insert(self.root(thread).await?);
-        }
-        Ok(roots)
+        let threads: Vec<_> = threads.into_iter().collect();
+        Ok(self.roots(&threads).await?.into_iter().collect())
     }
 
-    /// The thread of a message, where it connects some made one.
+    /// The thread of a message, where it connects some made one, and whether it did.
     pub(crate) async fn join_thread(
         &self,
         id: MessageId,
         incoming: &Incoming<'_>,
         received_at: Millis,
-    ) -> Result<ThreadId> {
+    ) -> Result<(ThreadId, bool)> {
         let keys = incoming.thread_keys();
         let link = |id: &String| pair(self.id, &self.hash16("link", &[id.as_bytes()]));
         let links: Vec<_> = keys.ids.iter().map(link).collect();
@@ -107,18 +114,21 @@ impl Account {
             None => ThreadId(id.0),
         };
         if links.is_empty() {
-            return Ok(candidate);
+            return Ok((candidate, false));
         }
         let rows = links
             .iter()
             .map(|link| Write::Put(RowKey::new(Table::Links, link.clone(), *candidate.as_bytes()), vec![]));
         self.backend().store.write(rows.collect(), Durability::Later).await?;
 
-        let mut root = candidate;
+        let (mut root, mut connects) = (candidate, false);
         for thread in self.linked_threads(&links).await? {
-            root = self.merge(root, thread).await?;
+            if thread != root {
+                root = self.merge(root, thread).await?;
+                connects = true;
+            }
         }
-        Ok(root)
+        Ok((root, connects))
     }
 
     /// Makes two threads one, and returns its root.
@@ -138,6 +148,7 @@ impl Account {
             then.extend(self.merged_activity(root, lost).await?);
             let alias = Some(root.as_bytes().to_vec());
             if self.backend().store.replace(self.alias_row(lost), None, alias, then).await? {
+                self.tell(ChangeKind::ThreadDestroyed, lost.0);
                 return Ok(root);
             }
         }
@@ -194,17 +205,24 @@ impl Account {
     async fn move_to_thread(&self, at: ListPosition, thread: ThreadId, root: ThreadId) -> Result<()> {
         let id = MessageId(at.id);
         let _turn = self.instance.lock_message(self.id, id).await;
-        let old = List::Thread(thread).row(self.id, at);
-        let entry = self.instance.row(&old).await?;
-        let mut writes = vec![Write::Delete(old)];
-        if let (Some(entry), Some(mut row)) = (entry, self.message_row(id).await?) {
-            row.thread = root;
+        loop {
+            let mut writes = vec![Write::Delete(List::Thread(thread).row(self.id, at))];
+            let Some(mut current) = self.current(id).await? else {
+                return self.backend().store.write(writes, Durability::Later).await;
+            };
+            current.row.thread = root;
+            let entry = Entry::new(&current.state, current.row.size).to_bytes();
             let key = RowKey::of_message(Table::Messages, self.id, id);
-            writes.push(Write::Put(key.clone(), crate::value::seal(&self.keys, &key, &row)));
+            writes.push(Write::Put(key.clone(), crate::value::seal(&self.keys, &key, &current.row)));
             writes.push(Write::Put(List::Thread(root).row(self.id, at), entry));
             writes.push(Write::Change(self.id, Change { kind: ChangeKind::MessageUpdated, id: id.0 }));
+            // Unless another node deletes it meanwhile: it must not come back.
+            let sealed = current.sealed.clone();
+            if self.backend().store.replace(current.key, current.sealed, sealed, writes).await? {
+                self.tell(ChangeKind::MessageUpdated, id.0);
+                return Ok(());
+            }
         }
-        self.backend().store.write(writes, Durability::Later).await
     }
 }
 
@@ -297,7 +315,7 @@ impl Account {
         if right == Some(place) {
             return Ok(());
         }
-        metrics::counter!("signet_drift_repaired_total", "table" => table.name()).increment(1);
+        metrics::counter!("signet_drift_repaired_total", "kind" => table.name()).increment(1);
         let mut writes: Vec<_> = right.map(|right| Write::Put(row(right), vec![])).into_iter().collect();
         writes.push(Write::Delete(row(place)));
         self.backend().store.write(writes, Durability::Later).await
@@ -312,17 +330,22 @@ impl Account {
     ) -> Result<Vec<Write>> {
         let mut writes = Vec::new();
         // What is written as of a time to come could not be taken away before that.
-        let as_of = at.at.min(self.instance.now());
-        // The message that a thread is named after is its first: there is nothing older to look for.
-        let newest = match thread.0 == at.id {
-            true => None,
-            false => self.newest_of_thread(thread, 1).await?.pop().map(|newest| newest.at),
+        let as_of = as_of(at.at, self.instance.now());
+        let newest_of_thread = async {
+            // The message that a thread is named after is its first: there is nothing older to look for.
+            match thread.0 == at.id {
+                true => Ok(vec![]),
+                false => self.newest_of_thread(thread, 1).await,
+            }
         };
+        let (mut of_thread, mut of_discussion) =
+            tokio::try_join!(newest_of_thread, self.newest(List::Discussion(discussion), 1))?;
+        let newest = of_thread.pop().map(|newest| newest.at);
         if newest.is_none_or(|newest| newest < at.at) {
             writes.extend(newest.map(|newest| Write::Delete(self.thread_activity(thread, newest))));
             writes.push(Write::PutAsOf(self.thread_activity(thread, at.at), vec![], as_of));
         }
-        let newest = self.newest(List::Discussion(discussion), 1).await?.pop().map(|newest| newest.at);
+        let newest = of_discussion.pop().map(|newest| newest.at);
         if newest.is_none_or(|newest| newest < at.at) {
             writes.extend(newest.map(|newest| Write::Delete(self.discussion_activity(discussion, newest))));
             writes.push(Write::PutAsOf(self.discussion_activity(discussion, at.at), vec![], as_of));

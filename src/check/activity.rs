@@ -10,7 +10,7 @@ impl Check<'_> {
     /// Whether every thread and discussion is in its listing. Deliveries that race leave rows of times that were the
     /// newest for a moment: listings put them right as they pass, so they are no drift, and are put right when something
     /// is repaired anyway.
-    pub(super) async fn check_activity(&mut self, known: &Known) -> Result<()> {
+    pub(super) async fn check_activity(&self, known: &Known) -> Result<()> {
         for (table, newest) in
             [(Table::ThreadsByActivity, &known.threads), (Table::DiscussionsByActivity, &known.discussions)]
         {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schema::Counts;
 use serde_json::{Value, json};
 
 /// What can disagree.
@@ -13,6 +14,8 @@ pub enum Drift {
     MissingListRow,
     /// A list says something else of a message than its state does.
     WrongListRow,
+    /// A list names a message whose row is lost, and its bytes are there.
+    MissingMessageRow,
     /// A message's row does not open.
     UnreadableMessage,
     /// A message has no bytes, or they do not open, or are others.
@@ -31,6 +34,7 @@ impl Drift {
             Self::StaleListRow => "staleListRows",
             Self::MissingListRow => "missingListRows",
             Self::WrongListRow => "wrongListRows",
+            Self::MissingMessageRow => "missingMessageRows",
             Self::UnreadableMessage => "unreadableMessages",
             Self::UnreadableBytes => "unreadableBytes",
             Self::OrphanBytes => "orphanBytes",
@@ -58,9 +62,20 @@ impl Report {
     pub(super) fn note(&mut self, drift: Drift, repair: bool) {
         *self.drift.entry(drift).or_default() += 1;
         tracing::warn!(kind = drift.name(), "a check found drift");
+        metrics::counter!("signet_drift_found_total", "kind" => drift.name()).increment(1);
         if repair && drift.can_be_repaired() {
             self.repaired += 1;
+            metrics::counter!("signet_drift_repaired_total", "kind" => drift.name()).increment(1);
         }
+    }
+
+    /// How many of everything.
+    pub fn counts(&self) -> Counts {
+        let looked =
+            [("accounts", self.accounts), ("messages", self.messages), ("waitingForIndex", self.waiting)];
+        let drift = self.drift.iter().map(|(kind, count)| (kind.name(), *count));
+        let all = looked.into_iter().chain(drift).chain([("repaired", self.repaired)]);
+        all.map(|(name, count)| (name.to_owned(), count)).collect()
     }
 
     /// `{ok, accounts, messages, waitingForIndex, drift: {kind: count}, repaired}`; `ok` where nothing disagrees (any more).

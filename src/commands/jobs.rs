@@ -31,6 +31,9 @@ async fn list(client: &mut Client, json: bool) -> Result<(), Failure> {
         shown["ready"], shown["delayed"], shown["leased"], shown["dead"]
     )];
     lines.extend(letters.iter().map(line));
+    let periodic = client.json(Method::GET, "/periodic-jobs", None).await?;
+    lines.extend(items(&periodic).iter().map(periodic_line));
+    shown["periodic"] = periodic["items"].clone();
     shown["deadLetters"] = Value::Array(letters);
     print(json, &shown, &lines.join("\n"));
     Ok(())
@@ -48,6 +51,22 @@ fn line(letter: &Value) -> String {
         letter["attempts"],
         text(letter, "reason"),
     )
+}
+
+fn periodic_line(job: &Value) -> String {
+    let (run, last) = (&job["run"], &job["last"]);
+    let found = last["found"].as_object().into_iter().flatten();
+    let found: Vec<String> = found.map(|(name, count)| format!("{name} {count}")).collect();
+    let last = match (last.is_null(), last["failed"] == true) {
+        (true, _) => "never done".to_owned(),
+        (_, true) => format!("failed {}", text(last, "endedAt")),
+        _ => format!("done {}: {}", text(last, "endedAt"), found.join(", ")),
+    };
+    let now = match run.is_null() {
+        true => String::new(),
+        false => format!(", running since {} on {}", text(run, "beganAt"), text(run, "nodeId")),
+    };
+    format!("periodic {}: {last}{now}", text(job, "job"))
 }
 
 /// Every job that was given up.

@@ -78,6 +78,7 @@ pub const SETTINGS: &[Setting] = &[
     setting("delivery.socket_proxy_protocol", ON_OFF, Default::Text("off")),
     // The REST API.
     setting("rest.calls", Kind::Integer(1, 100_000), Default::Integer(1024)),
+    setting("rest.streams", Kind::Integer(1, 100_000), Default::Integer(2048)),
     setting("rest.call_seconds", Kind::Integer(1, 3600), Default::Integer(30)),
     setting("rest.bytes_in_flight", Kind::Integer(MIB, 64 * GIB), Default::Integer(256 * MIB)),
     setting("rest.bytes_wait_seconds", Kind::Integer(0, 600), Default::Integer(10)),
@@ -108,6 +109,8 @@ pub const SETTINGS: &[Setting] = &[
     setting("workers.batch", Kind::Integer(1, 10_000), Default::Integer(512)),
     setting("workers.yield_seconds", Kind::Integer(0, 3600), Default::Integer(5)),
     setting("workers.attempts", Kind::Integer(1, 1_000_000), Default::Integer(100)),
+    // 0: never.
+    setting("workers.scrub_hours", Kind::Integer(0, 8760), Default::Integer(168)),
     setting("workers.nice", Kind::Integer(0, 19), Default::Integer(10)),
     // The embedded backend's memory.
     setting("storage.block_cache_bytes", Kind::Integer(MIB, 64 * GIB), Default::Integer(24 * MIB)),

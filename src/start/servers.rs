@@ -7,11 +7,10 @@ use cluster::{Cluster, StartError};
 use schema::{Backend, MailStore, RowKey, Table};
 use tokio::time::Instant;
 
-use super::{Started, instance, unreadable};
+use super::{Started, instance, migration, unreadable};
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::failure::Failure;
-use crate::key_copy::instance_row;
 use crate::keys;
 use crate::storage::Storage;
 
@@ -61,17 +60,16 @@ pub async fn connect(config: &Config) -> Result<Cluster, Failure> {
     patiently(config, async || Cluster::connect(&options).await).await
 }
 
-fn id_row() -> RowKey {
+/// Where the id of the instance stands.
+pub(super) fn id_row() -> RowKey {
     RowKey::new(Table::Instance, [], *b"id")
 }
 
 /// The id of the instance, and whether its key was made; `None` if nobody has made it.
 async fn find(store: &dyn MailStore) -> Result<Option<([u8; 16], bool)>, Failure> {
-    let rows = store.get(&[id_row(), instance_row()]).await.map_err(|error| unreadable(&error))?;
-    let mut rows = rows.into_iter();
-    let (Some(id), key) = (rows.next().flatten(), rows.next().flatten()) else { return Ok(None) };
-    let id = id.try_into().map_err(|_| Failure::config("the row with the id of the instance is damaged"))?;
-    Ok(Some((id, key.is_some())))
+    let held = migration::look(store).await?;
+    held.check()?;
+    Ok(held.id.map(|id| (id, held.has_key)))
 }
 
 /// Opens what `signet schema apply` has made. A node makes neither instance nor keys.

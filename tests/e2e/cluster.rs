@@ -2,38 +2,41 @@
 
 use std::net::TcpStream;
 use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::names::{Names, server};
-use crate::support::{Http, Lmtp, PASSWORD, Signet, message, wait_for};
+use crate::support::{Http, Lmtp, PASSWORD, Signet, message, wait_for, wait_seconds};
 
 /// What the nodes share: names on the servers, and key files.
-struct Cluster {
-    names: Names,
+pub struct Cluster {
+    pub names: Names,
     home: TempDir,
 }
 
 impl Cluster {
     /// Nothing is made on the servers yet.
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self { names: Names::new(), home: tempfile::tempdir().unwrap() }
     }
 
     /// With schema, instance and keys.
-    fn applied() -> (Self, Value) {
+    pub fn applied() -> (Self, Value) {
         let cluster = Self::new();
         let applied = cluster.node().json(&["schema", "apply"]);
         (cluster, applied)
     }
 
-    fn key(&self) -> PathBuf {
+    pub fn key(&self) -> PathBuf {
         self.home.path().join("keys/master.key")
     }
 
     /// A node that is not started.
-    fn node(&self) -> Signet {
+    pub fn node(&self) -> Signet {
         let name = self.names.to_string();
         let mut node = Signet::new();
         let settings = [
@@ -57,14 +60,14 @@ impl Cluster {
         node
     }
 
-    fn started(&self, role: &str) -> Signet {
+    pub fn started(&self, role: &str) -> Signet {
         let mut node = self.node();
         node.start_as(&[role]);
         node
     }
 }
 
-fn refused(node: &Signet, arguments: &[&str], code: i32, words: &[&str]) {
+pub fn refused(node: &Signet, arguments: &[&str], code: i32, words: &[&str]) {
     let output = node.output_of(arguments, "");
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
@@ -201,4 +204,126 @@ fn wrong_passwords_are_refused_with_78() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(78), "{said}");
     assert!(said.contains("RabbitMQ") && !said.contains("wrong horse"), "{said}");
+}
+
+/// The living nodes as `asked` lists them.
+fn listed(asked: &Signet) -> Vec<Value> {
+    asked.json(&["node", "list"])["items"].as_array().unwrap().clone()
+}
+
+/// A node's id once it is listed.
+fn id_of(asked: &Signet, node: &Signet) -> String {
+    let internal = format!("127.0.0.1:{}", node.internal);
+    let found = wait_for("the node on the list", || {
+        listed(asked).into_iter().find(|listed| listed["listeners"]["internal"] == internal.as_str())
+    });
+    found["nodeId"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_killed_node_leaves_the_list_and_loses_its_periodic_job() {
+    let (cluster, _) = Cluster::applied();
+    let [api, mut lmtp] = ["api", "lmtp"].map(|role| cluster.started(role));
+    let ids = [&api, &lmtp].map(|node| id_of(&api, node));
+    let of = |role: &str| listed(&api).into_iter().find(|node| node["role"] == role);
+    assert_eq!(
+        (&of("lmtp").unwrap()["state"], &of("lmtp").unwrap()["schemaVersion"]),
+        (&"ready".into(), &2.into())
+    );
+
+    // One that dies, as by kill -9, the moment it has begun the first of its periodic jobs.
+    let dying = cluster.node();
+    let mut command = dying.command(&["workers"]);
+    command.env("SIGNET_STEP", "a periodic job: begun:1").stdout(Stdio::null()).stderr(Stdio::null());
+    let mut process = command.spawn().unwrap();
+    let ended = wait_seconds(60, "its death", || process.try_wait().unwrap());
+    assert!(!ended.success());
+    let left = |api: &Signet| api.json(&["jobs", "list"])["periodic"].as_array().unwrap().clone();
+    let held =
+        left(&api).into_iter().find(|job| !job["run"].is_null()).expect("a job that the dead one holds");
+
+    let workers = cluster.started("workers");
+    let killed = Instant::now();
+    lmtp.kill();
+    wait_seconds(30, "the killed node off the list", || {
+        let now = listed(&api);
+        (!now.iter().any(|node| node["nodeId"] == ids[1].as_str())).then_some(())
+    });
+    assert!(killed.elapsed() < Duration::from_secs(30), "{:?}", killed.elapsed());
+    assert!(listed(&api).iter().any(|node| node["nodeId"] == ids[0].as_str()));
+    let taker = id_of(&api, &workers);
+    wait_seconds(60, "the job of the dead node done by another", || {
+        let job = left(&api).into_iter().find(|job| job["job"] == held["job"])?;
+        (job["last"]["nodeId"] == taker.as_str() && job["last"]["failed"] == false).then_some(())
+    });
+    for what in ["drain", "resume"] {
+        refused(&api, &["node", what, &ids[1]], 1, &["no node with the id", "is alive"]);
+    }
+}
+
+#[test]
+fn a_node_that_is_drained_under_load_loses_nothing() {
+    const SENDERS: usize = 4;
+    let (cluster, _) = Cluster::applied();
+    let [mut going, staying, api] = ["lmtp", "lmtp", "api"].map(|role| cluster.started(role));
+    api.run(&["domain", "add", "one.example"]);
+    api.create_account("anna@one.example");
+    let id = id_of(&api, &going);
+    let ports = [going.lmtp, staying.lmtp];
+    let (kept, is_over) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let by_going = AtomicUsize::new(0);
+    // Each of them goes to the other node only where this one takes nothing new: what one has begun, it ends.
+    let send = |sender: usize| {
+        let (mut at, mut sent) = (0, 0);
+        while !is_over.load(Ordering::SeqCst) {
+            let Ok(mut session) = Lmtp::connect(ports[at]) else {
+                at = 1 - at;
+                continue;
+            };
+            while !is_over.load(Ordering::SeqCst) {
+                let begun = session.command("MAIL FROM:<sender@test.example>");
+                if !matches!(begun, Ok(250)) {
+                    assert!(matches!(begun, Ok(421) | Err(_)), "{begun:?}");
+                    at = 1 - at;
+                    break;
+                }
+                let text = message(&format!("{sender} {sent}"), "under load");
+                assert_eq!(session.command("RCPT TO:<anna@one.example>").unwrap(), 250);
+                assert_eq!(session.command("DATA").unwrap(), 354);
+                assert_eq!(session.command(&format!("{text}.")).unwrap(), 250);
+                sent += 1;
+                kept.fetch_add(1, Ordering::SeqCst);
+                if at == 0 {
+                    by_going.fetch_add(1, Ordering::SeqCst);
+                }
+            }
+        }
+        sent
+    };
+    let sent: usize = std::thread::scope(|scope| {
+        let senders: Vec<_> = (0..SENDERS).map(|sender| scope.spawn(move || send(sender))).collect();
+        let count = |more: usize| {
+            let wanted = kept.load(Ordering::SeqCst) + more;
+            wait_for("more messages", || (kept.load(Ordering::SeqCst) >= wanted).then_some(()));
+        };
+        count(20);
+        assert!(by_going.load(Ordering::SeqCst) > 0);
+        let asked = Instant::now();
+        api.run(&["node", "drain", &id]);
+        let health = || Http::new(going.internal).call("GET", "/health/ready", None).status;
+        wait_for("not ready", || (health() == 503).then_some(()));
+        assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
+        assert_eq!(api.json(&["node", "drain", &id, "--wait", "30"])["state"], "drained");
+        let before = by_going.load(Ordering::SeqCst);
+        count(20);
+        assert_eq!(by_going.load(Ordering::SeqCst), before, "a drained node takes nothing");
+        assert!(going.terminate().0.success());
+        is_over.store(true, Ordering::SeqCst);
+        senders.into_iter().map(|sender| sender.join().unwrap()).sum()
+    });
+    assert!(!listed(&api).iter().any(|node| node["nodeId"] == id.as_str()), "one that ends says so");
+    let heads = api.client("anna@one.example", PASSWORD).messages();
+    let subjects: std::collections::BTreeSet<_> =
+        heads.iter().map(|head| head["subject"].to_string()).collect();
+    assert_eq!((heads.len(), subjects.len()), (sent, sent), "each message once");
 }

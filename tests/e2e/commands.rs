@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::support::{Lmtp, PASSWORD, Signet, message, wait_for};
+use crate::support::{Http, Lmtp, PASSWORD, Signet, message, wait_for};
 
 #[test]
 fn domains_accounts_and_addresses_come_and_go() {
@@ -272,4 +272,60 @@ fn a_job_that_was_given_up_is_listed_and_tried_again() {
     for wrong in [&["jobs", "retry"][..], &["jobs", "retry", "1", "--all"], &["jobs", "retry", "x"]] {
         assert_eq!(signet.output_of(wrong, "").status.code(), Some(2), "{wrong:?}");
     }
+}
+
+#[test]
+fn the_only_node_is_listed_drained_and_resumed() {
+    let mut signet = Signet::started();
+    let listed =
+        wait_for("the node", || signet.json(&["node", "list"])["items"].as_array()?.first().cloned());
+    assert_eq!(
+        (&listed["role"], &listed["state"], &listed["isThis"]),
+        (&"all".into(), &"ready".into(), &true.into())
+    );
+    assert_eq!(listed["listeners"]["lmtp"], format!("127.0.0.1:{}", signet.lmtp));
+    let id = listed["nodeId"].as_str().unwrap().to_owned();
+    let table = signet.run(&["node", "list"]);
+    assert!(table.starts_with("NODE ") && table.lines().nth(1).unwrap().starts_with(&id), "{table}");
+
+    for wrong in ["1", "0123456789abcdef0123456789abcdef"] {
+        for what in ["drain", "resume"] {
+            let output = signet.output_of(&["node", what, wrong], "");
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(1), "{said}");
+            assert!(said.contains(&format!("no node with the id {wrong} is alive")), "{said}");
+        }
+    }
+    let ready = |signet: &Signet| Http::new(signet.internal).call("GET", "/health/ready", None).status;
+    assert_eq!(signet.json(&["node", "drain", &id, "--wait", "30"])["state"], "drained");
+    assert_eq!(ready(&signet), 503);
+    assert!(Lmtp::connect(signet.lmtp).is_err(), "421, and nothing more");
+    signet.run(&["node", "resume", &id]);
+    wait_for("ready", || (ready(&signet) == 200).then_some(()));
+    assert!(Lmtp::connect(signet.lmtp).is_ok());
+
+    let periodic = |name: &str| {
+        let listed = signet.json(&["jobs", "list"])["periodic"].clone();
+        listed.as_array().unwrap().iter().find(|job| job["job"] == name).cloned()
+    };
+    let house = wait_for("the first housekeeping", || periodic("house").filter(|job| !job["last"].is_null()));
+    assert_eq!(
+        (&house["last"]["nodeId"], &house["last"]["found"]["accounts"]),
+        (&id.as_str().into(), &1.into())
+    );
+    let scrub = wait_for("the scrubber", || periodic("scrub"));
+    assert_eq!((&scrub["run"], &scrub["last"]), (&Value::Null, &Value::Null), "not before a week has passed");
+    assert!(signet.run(&["jobs", "list"]).contains("periodic house: done 20"));
+
+    // Killed, it is not there beside the one that comes after it.
+    signet.run(&["node", "drain", &id]);
+    signet.kill();
+    signet.start();
+    let only = wait_for("the new node alone", || {
+        let listed = signet.json(&["node", "list"]);
+        let items = listed["items"].as_array().unwrap();
+        (items.len() == 1 && items[0]["nodeId"] != id.as_str()).then(|| items[0].clone())
+    });
+    assert_eq!(only["state"], "ready", "the mark was the other's");
+    assert!(signet.terminate().0.success());
 }

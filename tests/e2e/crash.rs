@@ -107,7 +107,11 @@ fn killed_at_every_named_step_every_250_is_there_exactly_once() {
             wait_seconds(60, "the index", || is_indexed(&client).then_some(()));
             // A job that is done but not acknowledged for good would come to the step before the start is through.
             signet.terminate();
-            signet.variables = vec![("SIGNET_STEP".into(), format!("{step}:{count}"))];
+            // Indexing gets its turn beside the sessions, so that its steps are reached before the queue is long.
+            signet.variables = vec![
+                ("SIGNET_STEP".into(), format!("{step}:{count}")),
+                ("SIGNET_WORKERS_NICE".into(), "0".into()),
+            ];
             signet.start();
             let sessions: Vec<_> = (0..SESSIONS)
                 .map(|_| {

@@ -5,10 +5,17 @@
 
 mod backup;
 #[cfg(feature = "servers")]
+mod bad_lines;
+#[cfg(feature = "servers")]
 mod cluster;
 mod commands;
 mod crash;
 #[cfg(feature = "servers")]
+mod drift;
+#[cfg(feature = "servers")]
+mod migrate;
+#[cfg(feature = "servers")]
 mod names;
+mod refusals;
 mod start;
 mod support;

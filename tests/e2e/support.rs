@@ -199,6 +199,9 @@ fn read(path: &Path) -> String {
 
 pub struct Answer {
     pub status: u16,
+    /// The status line and the header.
+    #[cfg_attr(not(feature = "servers"), expect(dead_code, reason = "only stories on servers read it"))]
+    pub head: String,
     pub body: Vec<u8>,
 }
 
@@ -237,8 +240,10 @@ impl Http {
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).ok()?;
         let end = answer.windows(4).position(|octets| octets == b"\r\n\r\n")?;
-        let status = String::from_utf8_lossy(&answer[..end]).split(' ').nth(1)?.parse().ok()?;
-        Some(Answer { status, body: answer.split_off(end + 4) })
+        let body = answer.split_off(end + 4);
+        let head = String::from_utf8_lossy(&answer).into_owned();
+        let status = head.split(' ').nth(1)?.parse().ok()?;
+        Some(Answer { status, head, body })
     }
 
     pub fn call(&self, method: &str, path: &str, body: Option<Value>) -> Answer {

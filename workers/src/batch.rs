@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use schema::{AccountId, Instance, Job, Lease, MessageId};
 use tokio_util::sync::CancellationToken;
 
@@ -57,6 +58,12 @@ impl Batch {
         }
     }
 
+    /// Whether all that was begun met faults that may pass.
+    pub(crate) fn has_failed(&self) -> bool {
+        let mut begun = self.outcomes.iter().filter(|outcome| **outcome != Outcome::Release).peekable();
+        begun.peek().is_some() && begun.all(|outcome| matches!(outcome, Outcome::Retry(_)))
+    }
+
     async fn run_other(&self, job: Job) -> Outcome {
         let instance = self.instance.clone();
         let result = match job {
@@ -81,7 +88,9 @@ impl Batch {
 
     /// Tells the queue what the jobs came to. What it does not hear of it leases again.
     pub(crate) async fn settle(self) {
-        let (mut done, mut released) = (Vec::new(), Vec::new());
+        let (mut done, mut released, mut retries) = (Vec::new(), Vec::new(), Vec::new());
+        // How many, and how often one of them was tried before.
+        let mut put_off = BTreeMap::new();
         let queue = &self.instance.backend.queue;
         for (lease, outcome) in self.leases.iter().zip(self.outcomes) {
             let outcome = outcome.within(self.settings.attempts, lease);
@@ -96,16 +105,12 @@ impl Batch {
                     released.push(lease.id);
                     Ok(())
                 }
-                Outcome::Retry => {
+                Outcome::Retry(reason) => {
                     let delay = delay(&self.settings, lease.attempts);
-                    tracing::warn!(
-                        job = name,
-                        id = lease.id,
-                        attempts = lease.attempts,
-                        ?delay,
-                        "a job is put off"
-                    );
-                    queue.retry(lease.id, delay).await
+                    let (jobs, attempts) = put_off.entry((name, reason)).or_insert((0_u64, 0));
+                    (*jobs, *attempts) = (*jobs + 1, lease.attempts.max(*attempts));
+                    retries.push(async move { (name, lease.id, queue.retry(lease.id, delay).await) });
+                    Ok(())
                 }
                 Outcome::Bury(reason) => {
                     tracing::error!(job = name, id = lease.id, account = %lease.job.account(), reason, "a job is given up");
@@ -114,6 +119,15 @@ impl Batch {
             };
             if let Err(error) = told {
                 tracing::error!(%error, job = name, id = lease.id, "the queue was not told of a job's end");
+            }
+        }
+        for ((job, reason), (jobs, attempts)) in put_off {
+            tracing::warn!(job, jobs, attempts, reason, "jobs are put off");
+        }
+        // Where a server is away all of a batch is put off: at once, not one after the other.
+        for (name, id, told) in join_all(retries).await {
+            if let Err(error) = told {
+                tracing::error!(%error, job = name, id, "the queue was not told of a job's end");
             }
         }
         if !done.is_empty()

@@ -11,14 +11,14 @@ use schema::{Instance, Job, ListPosition, MessageId, Result, Scan, Table};
 const PAGE: usize = 1_000;
 
 /// Publishes jobs for messages that wait while the queue is empty; those that were given up stay given up. Returns how
-/// many there were. While the queue holds anything it does nothing: it cannot know whether a job is among it.
+/// many there were; `None` while the queue holds anything: it cannot know whether a job is among it.
 ///
 /// # Errors
 /// What the backend says.
-pub async fn requeue_forgotten(instance: &Arc<Instance>) -> Result<u64> {
+pub async fn requeue_forgotten(instance: &Arc<Instance>) -> Result<Option<u64>> {
     let depth = instance.backend.queue.depth().await?;
     if depth.ready + depth.delayed + depth.leased > 0 {
-        return Ok(0);
+        return Ok(None);
     }
     let given_up = given_up(instance).await?;
     let mut found = 0;
@@ -41,7 +41,7 @@ pub async fn requeue_forgotten(instance: &Arc<Instance>) -> Result<u64> {
             }
         }
     }
-    Ok(found)
+    Ok(Some(found))
 }
 
 async fn given_up(instance: &Instance) -> Result<HashSet<Job>> {

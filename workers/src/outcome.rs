@@ -11,8 +11,8 @@ use crate::Settings;
 pub(crate) enum Outcome {
     /// It is done, or there is nothing left to do.
     Done,
-    /// It met a fault that may pass.
-    Retry,
+    /// It met a fault that may pass, this one.
+    Retry(String),
     /// It will meet the same fault again, for this reason.
     Bury(String),
     /// It was not begun.
@@ -22,14 +22,14 @@ pub(crate) enum Outcome {
 impl Outcome {
     /// What a failure means for a job.
     pub(crate) fn of_error(error: &Error) -> Self {
-        if error.is_transient() { Self::Retry } else { Self::Bury(error.to_string()) }
+        if error.is_transient() { Self::Retry(error.with_causes()) } else { Self::Bury(error.with_causes()) }
     }
 
     /// The same, unless it was tried too often already.
     pub(crate) fn within(self, attempts: u32, lease: &Lease) -> Self {
         match self {
-            Self::Retry if lease.attempts.saturating_add(1) >= attempts => {
-                Self::Bury("it met passing faults too often".to_owned())
+            Self::Retry(reason) if lease.attempts.saturating_add(1) >= attempts => {
+                Self::Bury(format!("it met passing faults too often, the last: {reason}"))
             }
             other => other,
         }
@@ -39,7 +39,7 @@ impl Outcome {
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Done => "done",
-            Self::Retry => "retried",
+            Self::Retry(_) => "retried",
             Self::Bury(_) => "buried",
             Self::Release => "released",
         }
@@ -79,8 +79,10 @@ mod tests {
             attempts,
             published_at: 0,
         };
-        assert_eq!(Outcome::Retry.within(3, &lease(1)), Outcome::Retry);
-        assert!(matches!(Outcome::Retry.within(3, &lease(2)), Outcome::Bury(_)));
+        let retry = || Outcome::Retry("the store is away".to_owned());
+        assert_eq!(retry().within(3, &lease(1)), retry());
+        let Outcome::Bury(reason) = retry().within(3, &lease(2)) else { panic!("it was tried three times") };
+        assert!(reason.ends_with("the store is away"), "{reason}");
         assert_eq!(Outcome::Done.within(3, &lease(2)), Outcome::Done);
     }
 }

@@ -10,22 +10,26 @@ use async_trait::async_trait;
 use embedded::{Embedded, Options};
 use schema::index::{Hits, IndexedMessage, Query, Sort};
 use schema::{
-    Account, AccountId, Arrival, Error, Incoming, Instance, Job, MessageId, Result, SearchIndex, SystemClock,
+    Account, AccountId, Arrival, Counts, Due, Error, Incoming, Instance, Job, LocalNode, MessageId, Result,
+    SearchIndex, SystemClock,
 };
 use tokio_util::sync::CancellationToken;
-use workers::Settings;
+use workers::{Periodic, Settings};
 
 /// An index whose first puts fail.
 struct Failing {
     index: Arc<dyn SearchIndex>,
     faults: AtomicU32,
     fault: fn() -> Result<()>,
+    /// Messages that were in them.
+    failed: Arc<AtomicU32>,
 }
 
 #[async_trait]
 impl SearchIndex for Failing {
     async fn put(&self, account: AccountId, messages: Vec<IndexedMessage>) -> Result<()> {
         if self.faults.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok() {
+            self.failed.fetch_add(u32::try_from(messages.len()).unwrap(), Ordering::SeqCst);
             (self.fault)()?;
         }
         self.index.put(account, messages).await
@@ -64,6 +68,8 @@ struct Place {
     instance: Arc<Instance>,
     account: Account,
     stop: CancellationToken,
+    node: Arc<LocalNode>,
+    failed: Arc<AtomicU32>,
     _embedded: Embedded,
     _directory: tempfile::TempDir,
 }
@@ -74,12 +80,15 @@ impl Place {
         let directory = tempfile::tempdir().unwrap();
         let embedded = Embedded::open(&directory.path().join("data"), Options::default()).unwrap();
         let mut backend = embedded.backend();
-        backend.index = Arc::new(Failing { index: backend.index, faults: faults.into(), fault });
+        let failed = Arc::new(AtomicU32::new(0));
+        let failing = Failing { index: backend.index, faults: faults.into(), fault, failed: failed.clone() };
+        backend.index = Arc::new(failing);
         let instance = schema::contract::instance(backend, directory.path(), Arc::new(SystemClock)).await;
         let id = instance.create_account("anna@one.example", "correct horse", None).await.unwrap();
         let account = instance.account(id).await.unwrap().unwrap();
         let stop = CancellationToken::new();
-        Self { instance, account, stop, _embedded: embedded, _directory: directory }
+        let node = LocalNode::unnamed(stop.clone());
+        Self { instance, account, stop, node, failed, _embedded: embedded, _directory: directory }
     }
 
     async fn keep(&self, text: &str) -> MessageId {
@@ -89,9 +98,17 @@ impl Place {
     }
 
     fn work(&self) -> tokio::task::JoinHandle<std::io::Result<()>> {
+        self.work_with(Settings::default().threads, vec![])
+    }
+
+    fn work_with(
+        &self,
+        threads: usize,
+        periodic: Vec<Periodic>,
+    ) -> tokio::task::JoinHandle<std::io::Result<()>> {
         let settings =
-            Settings { first_delay: Duration::from_millis(10), attempts: 5, ..Settings::default() };
-        tokio::spawn(workers::run(self.instance.clone(), settings, self.stop.clone()))
+            Settings { threads, first_delay: Duration::from_millis(10), attempts: 5, ..Settings::default() };
+        tokio::spawn(workers::run(self.instance.clone(), settings, periodic, self.node.clone()))
     }
 
     async fn indexed(&self) -> Vec<MessageId> {
@@ -151,6 +168,22 @@ async fn passing_faults_put_a_job_off_until_they_have_passed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn while_a_server_is_away_one_job_at_a_time_tries_it() {
+    let place = Place::new(4, || Err(Error::transient("the index is away", "test"))).await;
+    let mut ids = vec![];
+    for number in 0..20 {
+        ids.push(place.keep(&number.to_string()).await);
+    }
+    ids.sort_unstable();
+    let working = place.work_with(1, vec![]);
+    place.wait_until_idle().await;
+    assert_eq!(place.indexed().await, ids);
+    assert!(place.dead().await.is_empty());
+    assert_eq!(place.failed.load(Ordering::SeqCst), 20 + 3, "all of the first batch, then one at a time");
+    place.end(working).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_meets_them_too_often_is_given_up_and_can_be_put_back() {
     let place = Place::new(5, || Err(Error::transient("the index is away", "test"))).await;
     let id = place.keep("patience").await;
@@ -158,7 +191,11 @@ async fn a_job_that_meets_them_too_often_is_given_up_and_can_be_put_back() {
     place.wait_until_idle().await;
     let dead = place.dead().await;
     assert_eq!(dead.len(), 1);
-    assert_eq!(workers::requeue_forgotten(&place.instance).await.unwrap(), 0, "what was given up stays so");
+    assert_eq!(
+        workers::requeue_forgotten(&place.instance).await.unwrap(),
+        Some(0),
+        "what was given up stays so"
+    );
     assert!(place.instance.backend.queue.requeue(dead[0].id).await.unwrap());
     place.wait_until_idle().await;
     assert_eq!(place.indexed().await, [id]);
@@ -210,5 +247,83 @@ async fn a_purged_account_leaves_nothing_behind() {
     place.wait_until_idle().await;
     assert!(place.indexed().await.is_empty());
     assert!(place.instance.backend.blobs.ids(id, None, 10).await.unwrap().is_empty());
+    place.end(working).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_drains_leases_nothing_until_it_is_resumed() {
+    let place = Place::new(0, none).await;
+    let working = place.work();
+    place.keep("before").await;
+    place.wait_until_idle().await;
+    assert!(place.node.set_draining(true));
+    let queue = &place.instance.backend.queue;
+    // Twice what an idle worker waits for a job, so that none waits for one any more.
+    assert!(queue.lease(1, Duration::ZERO, Duration::from_secs(1)).await.unwrap().is_empty());
+    let waiting = place.keep("meanwhile").await;
+    let left = queue.lease(1, Duration::ZERO, Duration::ZERO).await.unwrap();
+    let left: Vec<_> = left.iter().map(|lease| lease.job).collect();
+    assert_eq!(left, [Job::IndexMessage { account: place.account.id(), message: waiting }]);
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(1) {
+        assert!(place.node.load().is_idle() && !place.indexed().await.contains(&waiting));
+        tokio::task::yield_now().await;
+    }
+    assert!(place.node.set_draining(false));
+    place.wait_until_idle().await;
+    assert!(place.indexed().await.contains(&waiting));
+    place.end(working).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_due_is_done_once_and_noted_and_a_drain_cuts_off_what_goes_on() {
+    let place = Place::new(0, none).await;
+    let hour = Due::Every(Duration::from_secs(3600));
+    let done = Arc::new(AtomicU32::new(0));
+    let counted = done.clone();
+    let quick = Periodic::new("quick", hour, move |_| {
+        let count = u64::from(counted.fetch_add(1, Ordering::SeqCst)) + 1;
+        async move { Ok(Some(Counts::from([("count".to_owned(), count)]))) }
+    });
+    let panicking = Periodic::new("panicking", hour, async |_| panic!("as the test wants"));
+    let endless = Periodic::new("endless", hour, async |_| std::future::pending().await);
+    let never = Periodic::new("never", hour, async |_| Ok(None));
+    let working = place.work_with(1, vec![quick, panicking, endless, never]);
+
+    let found = |name: &'static str| {
+        let instance = place.instance.clone();
+        async move { instance.periodic_jobs().await.unwrap().into_iter().find(|job| job.name == name) }
+    };
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let ends = [found("quick").await, found("panicking").await];
+        let is_running = found("endless").await.is_some_and(|job| job.run.is_some());
+        let is_undone = found("never").await.is_some_and(|job| job.run.is_none() && job.last.is_none());
+        if is_running && is_undone && ends.iter().flatten().filter(|job| job.last.is_some()).count() == 2 {
+            let [quick, panicked] = ends.map(|job| job.unwrap().last.unwrap().found);
+            assert_eq!((quick, panicked), (Some(Counts::from([("count".to_owned(), 1)])), None));
+            break;
+        }
+        assert!(Instant::now() < deadline, "{:?}", place.instance.periodic_jobs().await);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    // The others have noted their ends, but may not have ended.
+    while place.node.load().jobs != 1 {
+        assert!(Instant::now() < deadline, "{:?}", place.node.load());
+        tokio::task::yield_now().await;
+    }
+    assert!(place.node.set_draining(true));
+    while !place.node.load().is_idle() {
+        assert!(Instant::now() < deadline, "{:?}", place.node.load());
+        tokio::task::yield_now().await;
+    }
+    let endless = found("endless").await.unwrap();
+    assert!(endless.run.is_none() && endless.last.is_none(), "for another, or for later: {endless:?}");
+    assert!(place.node.set_draining(false));
+    while found("endless").await.unwrap().run.is_none() {
+        assert!(Instant::now() < deadline, "it is begun again");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(done.load(Ordering::SeqCst), 1);
     place.end(working).await;
 }

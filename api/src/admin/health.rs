@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, header};
-use schema::{Instance, RowKey, Table};
+use schema::{Durability, Instance, RowKey, Table};
 use serde_json::json;
 
 use super::Internal;
@@ -25,6 +25,9 @@ pub(super) async fn ready(State(internal): State<Arc<Internal>>) -> Answer {
     if !internal.readiness.get() {
         return Err(Problem::unavailable("the program is starting or stopping"));
     }
+    if internal.node.is_leaving() {
+        return Err(Problem::unavailable("the node drains"));
+    }
     if internal.readiness.is_cut_off() {
         return Err(Problem::unavailable("the store cannot be reached"));
     }
@@ -32,14 +35,18 @@ pub(super) async fn ready(State(internal): State<Arc<Internal>>) -> Answer {
     Ok(ok(&json!({ "status": "ready" })))
 }
 
-/// Reads one row.
+/// Reads one row, and sees whether the store takes writes.
 ///
 /// # Errors
 /// What the store says; a transient one if it says nothing for two seconds.
 pub async fn reach_store(instance: &Instance) -> schema::Result<()> {
-    let row = RowKey::new(Table::Instance, [], *b"key");
-    match tokio::time::timeout(PATIENCE, instance.backend.store.get(&[row])).await {
-        Ok(found) => found.map(drop),
+    let store = &instance.backend.store;
+    let reach = async {
+        store.get(&[RowKey::new(Table::Instance, [], *b"key")]).await?;
+        store.write(vec![], Durability::Later).await
+    };
+    match tokio::time::timeout(PATIENCE, reach).await {
+        Ok(reached) => reached,
         Err(late) => Err(schema::Error::transient("the store does not answer in time", late)),
     }
 }

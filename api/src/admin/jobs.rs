@@ -25,6 +25,30 @@ pub(super) async fn depth(State(internal): State<Arc<Internal>>, _: Parameters<N
     })))
 }
 
+/// `{items: [{job, run: {nodeId, beganAt, until}, last: {nodeId, beganAt, endedAt, failed, found}}]}`: what is done once in a
+/// while; `run` is null while it is not being done, `last` until it was done once.
+pub(super) async fn periodic(State(internal): State<Arc<Internal>>, _: Parameters<NoParameters>) -> Answer {
+    let jobs = internal.instance.periodic_jobs().await?.into_iter();
+    let items = jobs.map(|job| {
+        json!({
+            "job": job.name,
+            "run": job.run.map(|run| json!({
+                "nodeId": Id(run.node.0),
+                "beganAt": Time(run.began_at),
+                "until": Time(run.until),
+            })),
+            "last": job.last.map(|last| json!({
+                "nodeId": Id(last.node.0),
+                "beganAt": Time(last.began_at),
+                "endedAt": Time(last.ended_at),
+                "failed": last.found.is_none(),
+                "found": last.found.unwrap_or_default(),
+            })),
+        })
+    });
+    Ok(ok(&json!({ "items": items.collect::<Vec<_>>() })))
+}
+
 #[derive(Deserialize, Validate)]
 #[serde(deny_unknown_fields)]
 pub(super) struct DeadLettersParameters {

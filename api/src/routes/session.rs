@@ -8,7 +8,6 @@ use axum::extract::State;
 use axum::response::Response;
 use http::HeaderValue;
 use schema::{Instance, Millis};
-use seal::InstanceKey;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use utoipa::ToSchema;
@@ -32,18 +31,15 @@ const PEERS: u64 = 10;
 pub(crate) struct SignIn {
     checks: Semaphore,
     waiting: Semaphore,
-    /// Hides addresses in the cache's keys; random, so counts are this process's own.
-    key: InstanceKey,
     failures_per_address: u64,
     failures_per_peer: u64,
 }
 
 impl SignIn {
-    pub(crate) fn new(instance: &Instance, settings: &ApiSettings) -> Self {
+    pub(crate) fn new(settings: &ApiSettings) -> Self {
         Self {
             checks: Semaphore::new(settings.sign_ins),
             waiting: Semaphore::new(settings.sign_ins * WAITING),
-            key: InstanceKey::generate(instance.id()),
             failures_per_address: settings.failures_per_address,
             failures_per_peer: settings.failures_per_peer,
         }
@@ -51,11 +47,11 @@ impl SignIn {
 
     /// What wrong passwords are counted for, and how many there may be: the address from this peer, the peer, and the
     /// address from anywhere, so that a stranger does not keep its owner out by a few of them.
-    fn counts(&self, address: &str, peer: Peer) -> Vec<Count> {
+    fn counts(&self, instance: &Instance, address: &str, peer: Peer) -> Vec<Count> {
         // However the address is written, it is the same that has to wait.
         let address = schema::normal_address(address).unwrap_or_else(|| address.to_lowercase());
         let everywhere = Count {
-            key: self.key.hash("failures of an address", address.as_bytes()),
+            key: instance.hash("failures of an address", address.as_bytes()),
             limit: self.failures_per_address.saturating_mul(PEERS),
         };
         let network = peer.0.map(|ip| match ip {
@@ -64,12 +60,12 @@ impl SignIn {
         });
         let here = [network.as_deref().unwrap_or_default(), b" ", address.as_bytes()].concat();
         let here = Count {
-            key: self.key.hash("failures of an address from a peer", &here),
+            key: instance.hash("failures of an address from a peer", &here),
             limit: self.failures_per_address,
         };
         let mut counts = vec![here, everywhere];
         counts.extend(network.map(|network| Count {
-            key: self.key.hash("failures of a peer", &network),
+            key: instance.hash("failures of a peer", &network),
             limit: self.failures_per_peer,
         }));
         counts
@@ -167,7 +163,7 @@ pub(crate) async fn create(
     Body(body): Body<SignInBody>,
 ) -> Answer {
     let (address, password) = (body.address.unwrap_or_default(), body.password.unwrap_or_default());
-    let counts = api.sign_in.counts(&address, peer);
+    let counts = api.sign_in.counts(&api.instance, &address, peer);
     api.check_wait(&counts).await?;
     let busy = || Problem::too_many("too many passwords are being checked: try again", 1);
     let _waits = api.sign_in.waiting.try_acquire().map_err(|_| busy())?;

@@ -12,8 +12,9 @@ use axum::body::Body;
 use embedded::{Embedded, Options};
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt;
-use schema::{Account, Arrival, Backend, Envelope, Incoming, Instance, MessageId, SystemClock};
+use schema::{Account, Arrival, Backend, Envelope, Incoming, Instance, LocalNode, MessageId, SystemClock};
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 pub const PASSWORD: &str = "correct horse battery";
@@ -64,6 +65,7 @@ pub struct Service {
     pub router: Router,
     pub internal: Router,
     pub readiness: Readiness,
+    pub node: Arc<LocalNode>,
     _embedded: Embedded,
     _directory: tempfile::TempDir,
 }
@@ -85,19 +87,22 @@ impl Service {
         let instance = schema::contract::instance(over(embedded.backend()), directory.path(), clock).await;
         let readiness = Readiness::default();
         readiness.set(true);
+        let node = LocalNode::unnamed(CancellationToken::new());
         let internal = Internal {
             instance: instance.clone(),
             operator: Arc::new(Nothing),
             token: TOKEN.to_owned().into(),
             metrics: metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder().handle(),
             readiness: readiness.clone(),
+            node: node.clone(),
             message_bytes: 1 << 20,
         };
         Self {
-            router: api::router(instance.clone(), settings),
+            router: api::router(instance.clone(), settings, node.clone()),
             internal: api::internal_router(internal),
             instance,
             readiness,
+            node,
             _embedded: embedded,
             _directory: directory,
         }

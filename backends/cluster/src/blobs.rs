@@ -6,12 +6,13 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use schema::{AccountId, BlobStore, Durability, Error, MessageId, Result};
+use schema::{AccountId, BlobStore, Durability, Error, MessageId, Result, Written};
 
-use crate::cassandra::Cassandra;
+use crate::cassandra::{Cassandra, keep_least, now_micros};
 
 /// A chunk that stands in the first row has at most so many octets.
 const INLINE: usize = 256 * 1024;
@@ -20,9 +21,16 @@ const CHUNKS_AT_ONCE: usize = 4;
 /// Blobs of an account that are removed at once.
 const BLOBS_AT_ONCE: usize = 32;
 
-const PUT: &str = "INSERT INTO blobs (partition, bucket, clustering, value) VALUES (?, ?, 0x, ?)";
+const PUT: &str =
+    "INSERT INTO blobs (partition, bucket, clustering, value) VALUES (?, ?, 0x, ?) USING TIMESTAMP ?";
+const FIRST: &str =
+    "SELECT value, WRITETIME(value) FROM blobs WHERE partition = ? AND bucket = 0x AND clustering = 0x";
+const WRITTEN: &str =
+    "SELECT WRITETIME(value) FROM blobs WHERE partition = ? AND bucket = 0x AND clustering = 0x";
 const GET: &str = "SELECT value FROM blobs WHERE partition = ? AND bucket = ? AND clustering = 0x";
-const REMOVE: &str = "DELETE FROM blobs WHERE partition = ? AND bucket = ?";
+const REMOVE: &str = "DELETE FROM blobs USING TIMESTAMP ? WHERE partition = ? AND bucket = ?";
+const READING: &str = "reading a blob";
+const REMOVING: &str = "removing a blob";
 
 type Generation = [u8; 16];
 
@@ -75,29 +83,50 @@ impl CassandraBlobs {
         Arc::new(Self { cassandra })
     }
 
-    async fn value(&self, partition: &[u8], bucket: &[u8]) -> Result<Option<Vec<u8>>> {
-        let found = self.cassandra.rows("reading a blob", GET, (partition, bucket)).await?;
+    async fn chunk(&self, partition: &[u8], bucket: &[u8]) -> Result<Option<Vec<u8>>> {
+        let found = self.cassandra.rows(READING, GET, (partition, bucket)).await?;
         let row = found.maybe_first_row::<(Vec<u8>,)>();
-        Ok(row.map_err(|error| Error::permanent("reading a blob", error))?.map(|(value,)| value))
+        Ok(row.map_err(|error| Error::transient(READING, error))?.map(|(value,)| value))
     }
 
-    async fn first(&self, partition: &[u8]) -> Result<Option<First>> {
-        self.value(partition, &[]).await?.map(First::from_bytes).transpose()
+    /// The first row, and when it was written.
+    async fn first(&self, partition: &[u8]) -> Result<Option<(First, i64)>> {
+        let found = self.cassandra.rows(READING, FIRST, (partition,)).await?;
+        let row = found.maybe_first_row::<(Vec<u8>, i64)>();
+        let row = row.map_err(|error| Error::transient(READING, error))?;
+        row.map(|(value, written_at)| Ok((First::from_bytes(value)?, written_at))).transpose()
     }
 
-    async fn remove_chunks(&self, partition: &[u8], first: Option<First>) -> Result<()> {
-        let Some(First::Chunks { generation, count }) = first else { return Ok(()) };
+    async fn remove_chunks(&self, partition: &[u8], first: First) -> Result<()> {
+        let First::Chunks { generation, count } = first else { return Ok(()) };
+        let until = self.cassandra.stamp();
         stream::iter((0..count).map(Ok))
             .try_for_each_concurrent(BLOBS_AT_ONCE, |number| async move {
                 let bucket = chunk_bucket(&generation, number);
-                self.cassandra.run("removing a blob", REMOVE, (partition, bucket)).await.map(drop)
+                self.cassandra.run(REMOVING, REMOVE, (until, partition, bucket)).await.map(drop)
             })
             .await
     }
 
+    /// Takes the chunks of `first` away unless the first row names them (again).
+    async fn remove_if_replaced(&self, partition: &[u8], first: First) -> Result<()> {
+        let First::Chunks { generation, .. } = first else { return Ok(()) };
+        match self.first(partition).await? {
+            Some((First::Chunks { generation: now, .. }, _)) if now == generation => Ok(()),
+            _ => self.remove_chunks(partition, first).await,
+        }
+    }
+
     /// The partitions and buckets of an account's blobs.
     async fn walk(&self, account: AccountId) -> Result<BTreeSet<(Vec<u8>, Vec<u8>)>> {
-        self.cassandra.walk("blobs", |partition| partition.starts_with(account.as_bytes())).await
+        let mut own = BTreeSet::new();
+        let visit = |partition: Vec<u8>, bucket| {
+            if partition.starts_with(account.as_bytes()) {
+                own.insert((partition, bucket));
+            }
+        };
+        self.cassandra.walk("blobs", visit).await?;
+        Ok(own)
     }
 }
 
@@ -115,20 +144,30 @@ impl BlobStore for CassandraBlobs {
         let partition = &schema::pair(account, message.as_bytes());
         if chunks.len() == 1 && chunks[0].len() <= INLINE {
             let first = First::Inline(chunks.swap_remove(0)).to_bytes();
-            return self.cassandra.run(WHAT, PUT, (partition, &[][..] as &[u8], first)).await.map(drop);
+            let values = (partition, &[][..] as &[u8], first, self.cassandra.stamp());
+            return self.cassandra.run(WHAT, PUT, values).await.map(drop);
         }
         let replaced = self.first(partition).await?;
+        // Another node's clock may be ahead of this one's.
+        let above = replaced.as_ref().map_or(0, |(_, written_at)| written_at.saturating_add(1));
         let generation: Generation = rand::random();
         let count = u32::try_from(chunks.len()).map_err(|error| Error::permanent(WHAT, error))?;
         stream::iter((0..).zip(chunks).map(Ok))
             .try_for_each_concurrent(CHUNKS_AT_ONCE, |(number, chunk)| async move {
                 let bucket = chunk_bucket(&generation, number);
-                self.cassandra.run(WHAT, PUT, (partition, bucket, chunk)).await.map(drop)
+                let values = (partition, bucket, chunk, self.cassandra.stamp());
+                self.cassandra.run(WHAT, PUT, values).await.map(drop)
             })
             .await?;
-        let first = First::Chunks { generation, count }.to_bytes();
-        self.cassandra.run(WHAT, PUT, (partition, &[][..] as &[u8], first)).await?;
-        self.remove_chunks(partition, replaced).await
+        let first = First::Chunks { generation, count };
+        let values = (partition, &[][..] as &[u8], first.to_bytes(), self.cassandra.stamp().max(above));
+        self.cassandra.run(WHAT, PUT, values).await?;
+        // Of two that are put at once one has replaced the other by now.
+        self.remove_if_replaced(partition, first).await?;
+        match replaced {
+            Some((replaced, _)) => self.remove_if_replaced(partition, replaced).await,
+            None => Ok(()),
+        }
     }
 
     async fn get(&self, account: AccountId, message: MessageId) -> Result<Option<Vec<Vec<u8>>>> {
@@ -137,11 +176,11 @@ impl BlobStore for CassandraBlobs {
         for _ in 0..3 {
             let (generation, count) = match self.first(partition).await? {
                 None => return Ok(None),
-                Some(First::Inline(chunk)) => return Ok(Some(vec![chunk])),
-                Some(First::Chunks { generation, count }) => (generation, count),
+                Some((First::Inline(chunk), _)) => return Ok(Some(vec![chunk])),
+                Some((First::Chunks { generation, count }, _)) => (generation, count),
             };
             let chunks: Vec<Option<Vec<u8>>> = stream::iter(0..count)
-                .map(|number| async move { self.value(partition, &chunk_bucket(&generation, number)).await })
+                .map(|number| async move { self.chunk(partition, &chunk_bucket(&generation, number)).await })
                 .buffered(CHUNKS_AT_ONCE)
                 .try_collect()
                 .await?;
@@ -152,18 +191,31 @@ impl BlobStore for CassandraBlobs {
         Err(Error::Damaged { what: "blobs" })
     }
 
-    async fn remove(&self, account: AccountId, message: MessageId, _: Durability) -> Result<()> {
+    async fn written(&self, account: AccountId, message: MessageId) -> Result<Option<Written>> {
+        let partition = schema::pair(account, message.as_bytes());
+        let found = self.cassandra.rows(READING, WRITTEN, (partition,)).await?;
+        let row = found.maybe_first_row::<(i64,)>().map_err(|error| Error::transient(READING, error))?;
+        let age = |at: i64| Duration::from_micros(u64::try_from(now_micros() - at).unwrap_or(0));
+        Ok(row.map(|(at,)| Written { at, age: age(at) }))
+    }
+
+    async fn remove(&self, account: AccountId, message: MessageId, until: i64, _: Durability) -> Result<()> {
         let partition = &schema::pair(account, message.as_bytes());
-        let first = self.first(partition).await?;
+        let Some((first, written_at)) = self.first(partition).await? else { return Ok(()) };
+        if written_at > until {
+            return Ok(());
+        }
         let no_bucket: &[u8] = &[];
-        self.cassandra.run("removing a blob", REMOVE, (partition, no_bucket)).await?;
-        self.remove_chunks(partition, first).await
+        self.cassandra.run(REMOVING, REMOVE, (until, partition, no_bucket)).await?;
+        self.remove_if_replaced(partition, first).await
     }
 
     async fn remove_account(&self, account: AccountId) -> Result<()> {
+        // Nothing is written for an account that is removed, but the clocks of who wrote before may be ahead.
+        let until = self.cassandra.stamp() + self.cassandra.options.skew_micros();
         stream::iter(self.walk(account).await?.into_iter().map(Ok))
-            .try_for_each_concurrent(BLOBS_AT_ONCE, |key| async move {
-                self.cassandra.run("removing a blob", REMOVE, key).await.map(drop)
+            .try_for_each_concurrent(BLOBS_AT_ONCE, |(partition, bucket)| async move {
+                self.cassandra.run(REMOVING, REMOVE, (until, partition, bucket)).await.map(drop)
             })
             .await
     }
@@ -174,9 +226,13 @@ impl BlobStore for CassandraBlobs {
         after: Option<MessageId>,
         limit: usize,
     ) -> Result<Vec<MessageId>> {
-        let partitions = self.walk(account).await?;
-        let firsts = partitions.iter().filter(|(_, bucket)| bucket.is_empty());
-        let ids = firsts.filter_map(|(partition, _)| MessageId::from_slice(partition.get(16..)?));
-        Ok(ids.filter(|id| after.is_none_or(|after| *id > after)).take(limit).collect())
+        let mut least = BTreeSet::new();
+        let visit = |partition: Vec<u8>, bucket: Vec<u8>| {
+            let own = partition.strip_prefix(account.as_bytes()).filter(|_| bucket.is_empty());
+            let id = own.and_then(MessageId::from_slice).filter(|id| after.is_none_or(|after| *id > after));
+            id.into_iter().for_each(|id| keep_least(&mut least, limit, id));
+        };
+        self.cassandra.walk("blobs", visit).await?;
+        Ok(least.into_iter().collect())
     }
 }

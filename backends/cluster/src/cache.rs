@@ -5,6 +5,7 @@
 //! is used again, so that nothing old comes back with it; only a process that ends before that leaves it to its time.
 
 mod local;
+mod news;
 mod stale;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,13 +17,14 @@ use redis::{
     AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, IntoConnectionInfo, Pipeline, RedisError,
     RedisResult, TlsCertificates, cmd, pipe,
 };
-use schema::{Cache, Result};
-use tokio::sync::Notify;
+use schema::{AccountId, Cache, Change, Result};
+use tokio::sync::{Notify, broadcast};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use crate::{RedisOptions, StartError, certificates};
 use local::LocalCounts;
+use news::News;
 use stale::Stale;
 
 const SERVER: &str = "Redis";
@@ -38,10 +40,11 @@ const UNTRUSTED: [&str; 2] = ["invalid peer certificate", "received corrupt mess
 /// Keys removed by one command.
 const REMOVED_AT_ONCE: usize = 1000;
 
-/// Values and counts.
+/// Values, counts and news.
 pub struct RedisCache {
     line: Arc<Line>,
     local: LocalCounts,
+    news: News,
     keeper: JoinHandle<()>,
 }
 
@@ -66,7 +69,8 @@ impl RedisCache {
             }
         }
         let keeper = tokio::spawn(Arc::clone(&line).keep());
-        Ok(Self { line, local: LocalCounts::default(), keeper })
+        let news = News::begin(&line);
+        Ok(Self { line, local: LocalCounts::default(), news, keeper })
     }
 }
 
@@ -112,6 +116,14 @@ impl Cache for RedisCache {
             let _: Option<()> = self.line.run(cmd("PEXPIRE").arg(&name).arg(millis(time))).await;
         }
         Ok(count)
+    }
+
+    fn tell(&self, account: AccountId, change: Change) {
+        self.news.tell(account, change);
+    }
+
+    fn watch(&self, account: AccountId) -> broadcast::Receiver<Change> {
+        self.news.watchers().watch(account)
     }
 }
 
@@ -195,6 +207,10 @@ impl Line {
 
     fn count_key(&self, key: &[u8]) -> Vec<u8> {
         [&self.prefix, b"c:".as_slice(), key].concat()
+    }
+
+    fn news_channel(&self) -> Vec<u8> {
+        [&self.prefix, b"news".as_slice()].concat()
     }
 
     /// The answer, or `None` if Redis is gone or goes now.

@@ -1,5 +1,6 @@
 //! The connection to Cassandra that rows and blobs share.
 
+mod clock;
 mod tables;
 
 use std::collections::BTreeSet;
@@ -14,16 +15,17 @@ use scylla::client::caching_session::CachingSession;
 use scylla::client::execution_profile::ExecutionProfile;
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
-use scylla::errors::{DbError, ExecutionError, RequestAttemptError};
+use scylla::errors::{DbError, ExecutionError, RequestAttemptError, UseKeyspaceError};
 use scylla::policies::retry::FallthroughRetryPolicy;
 use scylla::policies::speculative_execution::SimpleSpeculativeExecutionPolicy;
+use scylla::response::PagingState;
 use scylla::response::query_result::{QueryResult, QueryRowsResult};
 use scylla::serialize::row::SerializeRow;
 use scylla::statement::unprepared::Statement;
 use scylla::statement::{Consistency, SerialConsistency};
 use scylla::value::CqlValue;
 
-pub use self::tables::{Applied, apply_schema, schema_version};
+pub use self::tables::{Applied, VERSION, apply_schema, schema_version};
 use crate::certificates;
 use crate::options::CassandraOptions;
 use crate::start::StartError;
@@ -41,11 +43,18 @@ const KEEPALIVE: Duration = Duration::from_secs(3);
 /// How long a start waits for a node.
 const CONNECTION_TIME: Duration = Duration::from_secs(5);
 
+const WALKING: &str = "walking through a table";
+
+fn distinct(table: &str) -> String {
+    format!("SELECT DISTINCT partition, bucket FROM {table}")
+}
+
 /// A session in our keyspace.
 pub(crate) struct Cassandra {
     session: CachingSession,
     pub(crate) options: CassandraOptions,
     stamped: AtomicI64,
+    distance: clock::Distance,
 }
 
 impl Cassandra {
@@ -60,7 +69,7 @@ impl Cassandra {
 
     fn of(session: Session, options: &CassandraOptions) -> Self {
         let session = CachingSession::from(session, STATEMENTS);
-        Self { session, options: options.clone(), stamped: AtomicI64::new(0) }
+        Self { session, options: options.clone(), stamped: AtomicI64::new(0), distance: Default::default() }
     }
 
     /// Microseconds since 1970, later than any that this process was given before: what a write is stamped with.
@@ -110,25 +119,45 @@ impl Cassandra {
         answer.into_rows_result().map_err(|error| Error::transient(what, error))
     }
 
-    /// The partitions of a table that `is_wanted` wants, with their buckets: it goes through the whole table.
+    /// The partitions of a table with their buckets, in no order: it goes through the whole table.
     pub(crate) async fn walk(
         &self,
         table: &str,
-        is_wanted: impl Fn(&[u8]) -> bool,
-    ) -> Result<BTreeSet<(Vec<u8>, Vec<u8>)>, Error> {
-        const WHAT: &str = "walking through a table";
-
-        let text = format!("SELECT DISTINCT partition, bucket FROM {table}");
-        let mut statement = Statement::new(text).with_page_size(PAGE);
+        mut visit: impl FnMut(Vec<u8>, Vec<u8>),
+    ) -> Result<(), Error> {
+        let mut statement = Statement::new(distinct(table)).with_page_size(PAGE);
         statement.set_is_idempotent(true);
         let pages = self.session.execute_iter(statement, ()).await;
-        let rows = pages.map_err(|error| Error::transient(WHAT, error))?;
+        let rows = pages.map_err(|error| Error::transient(WALKING, error))?;
         let rows = rows.rows_stream::<(Vec<u8>, Vec<u8>)>();
-        let rows = rows.map_err(|error| Error::permanent(WHAT, error))?;
-        rows.map_err(|error| Error::transient(WHAT, error))
-            .try_filter(|(partition, _)| std::future::ready(is_wanted(partition)))
-            .try_collect()
-            .await
+        let mut rows = rows.map_err(|error| Error::transient(WALKING, error))?;
+        while let Some((partition, bucket)) =
+            rows.try_next().await.map_err(|error| Error::transient(WALKING, error))?
+        {
+            visit(partition, bucket);
+        }
+        Ok(())
+    }
+
+    /// Of a table at most `limit` partitions with their buckets, after those of the page that gave `after`, and what gives
+    /// the next ones.
+    pub(crate) async fn walk_page(
+        &self,
+        table: &str,
+        after: Option<Vec<u8>>,
+        limit: usize,
+    ) -> Result<(Vec<(Vec<u8>, Vec<u8>)>, Option<Vec<u8>>), Error> {
+        let size = i32::try_from(limit).unwrap_or(PAGE).clamp(1, PAGE);
+        let mut statement = Statement::new(distinct(table)).with_page_size(size);
+        statement.set_is_idempotent(true);
+        let from = after.map_or_else(PagingState::start, PagingState::new_from_raw_bytes);
+        let page = self.session.execute_single_page(statement, (), from).await;
+        let (answer, next) = page.map_err(|error| failed(WALKING, error))?;
+        let rows = answer.into_rows_result().map_err(|error| Error::transient(WALKING, error))?;
+        let rows = rows.rows::<(Vec<u8>, Vec<u8>)>().map_err(|error| Error::permanent(WALKING, error))?;
+        let found = rows.collect::<Result<_, _>>().map_err(|error| Error::permanent(WALKING, error))?;
+        let next = next.into_paging_control_flow().continue_value();
+        Ok((found, next.and_then(|state| state.as_bytes_slice().map(|octets| octets.to_vec()))))
     }
 
     /// The session itself, for pages and batches.
@@ -154,7 +183,9 @@ async fn connect(options: &CassandraOptions) -> Result<Session, StartError> {
     let mut builder = SessionBuilder::new()
         .known_nodes(&options.nodes)
         .default_execution_profile_handle(profile.into_handle())
-        .fetch_schema_metadata(false)
+        // Of the others' tables nothing is to be known, of ours only where their rows are.
+        .keyspaces_to_fetch([&options.keyspace])
+        .fetch_full_schema_metadata(false)
         .keepalive_interval(KEEPALIVE)
         .keepalive_timeout(KEEPALIVE)
         .connection_timeout(CONNECTION_TIME);
@@ -200,24 +231,72 @@ fn tls(ca_file: &Path) -> Result<Arc<rustls::ClientConfig>, StartError> {
     Ok(Arc::new(builder.with_root_certificates(roots).with_no_client_auth()))
 }
 
+/// Adds to what holds the least `limit` of all that it was given.
+pub(crate) fn keep_least<T: Ord>(least: &mut BTreeSet<T>, limit: usize, next: T) {
+    if least.len() < limit || least.last().is_some_and(|last| next < *last) {
+        least.insert(next);
+    }
+    if least.len() > limit {
+        least.pop_last();
+    }
+}
+
 /// What failed, and whether the same call may succeed later.
 pub(crate) fn failed(what: &'static str, error: ExecutionError) -> Error {
-    let is_permanent = matches!(
-        &error,
-        ExecutionError::BadQuery(_)
-            | ExecutionError::LastAttemptError(
-                RequestAttemptError::SerializationError(_)
-                    | RequestAttemptError::DbError(
-                        DbError::SyntaxError | DbError::Invalid | DbError::ConfigError,
-                        _
-                    )
-            )
-    );
-    if is_permanent { Error::permanent(what, error) } else { Error::transient(what, error) }
+    match is_permanent(&error) {
+        true => Error::permanent(what, error),
+        false => Error::transient(what, error),
+    }
+}
+
+/// Whether the same call would fail again.
+fn is_permanent(error: &ExecutionError) -> bool {
+    match error {
+        ExecutionError::BadQuery(_) => true,
+        ExecutionError::LastAttemptError(attempt) => is_wrong(attempt),
+        _ => false,
+    }
+}
+
+/// Whether a start fails until somebody has changed something.
+fn is_refusal(error: &ExecutionError) -> bool {
+    let is_refused = |attempt: &RequestAttemptError| {
+        is_wrong(attempt) || matches!(attempt, RequestAttemptError::DbError(DbError::Unauthorized, _))
+    };
+    match error {
+        ExecutionError::BadQuery(_) => true,
+        ExecutionError::LastAttemptError(attempt)
+        | ExecutionError::UseKeyspaceError(UseKeyspaceError::RequestError(attempt)) => is_refused(attempt),
+        ExecutionError::UseKeyspaceError(error) => !matches!(error, UseKeyspaceError::RequestTimeout(_)),
+        _ => false,
+    }
+}
+
+/// Whether what was asked cannot be done.
+fn is_wrong(attempt: &RequestAttemptError) -> bool {
+    matches!(
+        attempt,
+        RequestAttemptError::SerializationError(_)
+            | RequestAttemptError::DbError(DbError::SyntaxError | DbError::Invalid | DbError::ConfigError, _)
+    )
 }
 
 /// Microseconds since 1970 by this machine's clock, as Cassandra counts time.
-fn now_micros() -> i64 {
+pub(crate) fn now_micros() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_least_of_many_are_kept_whatever_their_order() {
+        let mut least = BTreeSet::new();
+        for next in [5, 9, 1, 5, 7, 3, 1, 8, 2] {
+            keep_least(&mut least, 3, next);
+        }
+        assert!(least.into_iter().eq([1, 2, 3]));
+    }
 }

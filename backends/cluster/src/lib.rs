@@ -20,8 +20,8 @@ use std::sync::Arc;
 
 use schema::{BlobStore, MailStore};
 
-pub use cassandra::{Applied, apply_schema as apply_rows_schema};
-pub use cluster::{Cluster, apply_schema, schema_version};
+pub use cassandra::{Applied, VERSION as SCHEMA_VERSION, apply_schema as apply_rows_schema};
+pub use cluster::{Cluster, Settling, apply_schema, schema_version};
 pub use options::{CassandraOptions, ElasticsearchOptions, Login, Options, RabbitmqOptions, RedisOptions};
 pub use start::StartError;
 

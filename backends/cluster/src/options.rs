@@ -77,6 +77,13 @@ impl Default for CassandraOptions {
     }
 }
 
+impl CassandraOptions {
+    /// How far the clocks of any two nodes may be apart, in microseconds.
+    pub(crate) fn skew_micros(&self) -> i64 {
+        i64::try_from(self.clock_skew.as_micros()).unwrap_or(i64::MAX)
+    }
+}
+
 /// Elasticsearch 7.17, 8 or 9.
 #[derive(Debug, Clone)]
 pub struct ElasticsearchOptions {

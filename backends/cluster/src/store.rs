@@ -13,8 +13,8 @@ use async_trait::async_trait;
 use futures_util::future::try_join_all;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use schema::{
-    AccountId, Change, ChangePage, Durability, MailStore, Millis, Position, Result, Row, RowKey, Scan, Table,
-    Write,
+    AccountId, Change, ChangePage, Durability, MailStore, Millis, Partitions, Position, Result, Row, RowKey,
+    Scan, Table, Write,
 };
 use scylla::statement::batch::{Batch, BatchType};
 use scylla::statement::unprepared::Statement;
@@ -31,6 +31,8 @@ pub(crate) const AT_ONCE: usize = 64;
 const BATCH_OCTETS: usize = 32 * 1024;
 /// Statements of a batch.
 const BATCH_STATEMENTS: usize = 100;
+/// Minutes that this process remembers to have noted.
+const MINUTES: u64 = 100;
 
 /// How the rows of a table are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,15 +110,18 @@ fn blob(octets: &[u8]) -> CqlValue {
 /// The rows of every table.
 pub(crate) struct CassandraStore {
     cassandra: Arc<Cassandra>,
-    lists: Lists,
+    lists: Arc<Lists>,
     positions: Positions,
+    /// Minutes whose intents are noted to be looked for.
+    minutes: moka::sync::Cache<Vec<u8>, ()>,
 }
 
 impl CassandraStore {
     /// Works on `cassandra`; a list's bucket is split once it holds `bucket_rows` rows.
     pub(crate) fn new(cassandra: Arc<Cassandra>, bucket_rows: u64) -> Arc<Self> {
-        let lists = Lists::new(cassandra.clone(), bucket_rows);
-        Arc::new(Self { cassandra, lists, positions: Positions::default() })
+        let lists = Arc::new(Lists::new(cassandra.clone(), bucket_rows));
+        let minutes = moka::sync::Cache::new(MINUTES);
+        Arc::new(Self { cassandra, lists, positions: Positions::default(), minutes })
     }
 
     async fn value(&self, key: &RowKey) -> Result<Option<Vec<u8>>> {
@@ -135,7 +140,7 @@ impl CassandraStore {
         let bucket = bucket::of_row(key);
         let found = self.cassandra.rows("reading a row", &text, (&key.partition, bucket, &key.clustering));
         let row = found.await?.maybe_first_row::<(Vec<u8>,)>();
-        Ok(row.map_err(|error| schema::Error::permanent("reading a row", error))?.map(|(value,)| value))
+        Ok(row.map_err(|error| schema::Error::transient("reading a row", error))?.map(|(value,)| value))
     }
 
     /// Carries out writes as of `as_of` (microseconds), those of the feed last.
@@ -244,15 +249,17 @@ impl MailStore for CassandraStore {
     async fn partitions(
         &self,
         table: Table,
-        account: AccountId,
-        after: Option<[u8; 16]>,
+        of: &[u8],
+        after: Option<Vec<u8>>,
         limit: usize,
-    ) -> Result<Vec<[u8; 16]>> {
-        self.partitions_of(table, account, after, limit).await
+    ) -> Result<Partitions> {
+        let _timed = timed("partitions");
+        self.partitions_of(table, of, after, limit).await
     }
 
     async fn write(&self, writes: Vec<Write>, _: Durability) -> Result<()> {
         let _timed = timed("write");
+        self.cassandra.check_clock()?;
         self.carry_out(writes, self.cassandra.stamp()).await
     }
 
@@ -264,6 +271,7 @@ impl MailStore for CassandraStore {
         then: Vec<Write>,
     ) -> Result<bool> {
         let _timed = timed("replace");
+        self.cassandra.check_clock()?;
         self.compare_and_set(key, expected, new, then).await
     }
 

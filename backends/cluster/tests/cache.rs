@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use cluster::cache::RedisCache;
 use cluster::{Login, RedisOptions, StartError};
 use proxy::Proxy;
-use schema::{AccountId, Cache};
+use schema::{AccountId, Cache, Change, ChangeKind};
 use zeroize::Zeroizing;
 
 const LONG: Duration = Duration::from_secs(60);
@@ -104,6 +104,42 @@ async fn two_processes_count_together_and_see_each_others_values() {
     assert_eq!(two.get(b"key").await.unwrap().as_deref(), Some(b"value".as_slice()));
     two.remove(b"key").await.unwrap();
     assert_eq!(one.get(b"key").await.unwrap(), None);
+}
+
+/// Tells of changes, each once, until one of them is heard.
+async fn tell_until_heard(one: &RedisCache, other: &RedisCache, account: AccountId) {
+    let mut heard = other.watch(account);
+    let began = Instant::now();
+    for number in 0_u64.. {
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&number.to_be_bytes());
+        let change = Change { kind: ChangeKind::MessageCreated, id };
+        one.tell(account, change);
+        if let Ok(first) = tokio::time::timeout(Duration::from_millis(20), heard.recv()).await {
+            let first = first.unwrap();
+            assert!(first.kind == change.kind && first.id <= id);
+            return;
+        }
+        assert!(began.elapsed() < DEADLINE, "nothing is heard");
+    }
+}
+
+#[tokio::test]
+async fn what_one_process_tells_another_hears_also_after_redis_was_gone() {
+    let line = line().await;
+    let direct = options();
+    let account = AccountId::random();
+    let one = RedisCache::connect(&direct).await.unwrap();
+    let other = RedisCache::connect(&through(&direct, &line)).await.unwrap();
+    let stranger = RedisCache::connect(&options()).await.unwrap();
+    let mut of_stranger = stranger.watch(account);
+    tell_until_heard(&one, &other, account).await;
+    tell_until_heard(&other, &one, account).await;
+    line.cut();
+    line.open();
+    tell_until_heard(&one, &other, account).await;
+    tell_until_heard(&other, &one, account).await;
+    assert!(of_stranger.try_recv().is_err(), "other keys, other news");
 }
 
 #[tokio::test]

@@ -2,10 +2,11 @@
 
 use std::ops::Bound;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use fjall::{Keyspace, Readable};
-use schema::{AccountId, BlobStore, Durability, Error, MessageId, Result};
+use schema::{AccountId, BlobStore, Durability, Error, MessageId, Result, Written};
 
 use crate::calls::{LARGE, run, timed};
 use crate::database::Core;
@@ -135,9 +136,26 @@ impl BlobStore for Blobs {
         run(large as usize * 8, || self.read(account, message))
     }
 
-    async fn remove(&self, account: AccountId, message: MessageId, durability: Durability) -> Result<()> {
+    async fn written(&self, account: AccountId, message: MessageId) -> Result<Option<Written>> {
+        let _time = timed("blobs.written");
+        self.log().check()?;
+        let is_there = self.part().contains_key(key(account, message, 0)).map_err(failed(READ))?;
+        // One process writes, so nobody needs to know which of two writings it was.
+        Ok(is_there.then_some(Written { at: 0, age: Duration::MAX }))
+    }
+
+    async fn remove(
+        &self,
+        account: AccountId,
+        message: MessageId,
+        until: i64,
+        durability: Durability,
+    ) -> Result<()> {
         let _time = timed("blobs.remove");
         self.log().check()?;
+        if until < 0 {
+            return Ok(());
+        }
         self.write(account, message, Vec::new())?;
         self.finish(durability).await
     }

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use moka::Expiry;
 use moka::sync::Cache as Moka;
-use schema::{Cache, Result};
+use schema::{AccountId, Cache, Change, Result, Watchers};
+use tokio::sync::broadcast;
 
 /// What an entry takes beside its key and value, in octets, as a rule of thumb.
 const OVERHEAD: usize = 96;
@@ -43,6 +44,7 @@ impl<T> Expiry<Vec<u8>, Kept<T>> for OwnTime {
 pub(crate) struct MemoryCache {
     values: Moka<Vec<u8>, Kept<Arc<Vec<u8>>>>,
     counts: Moka<Vec<u8>, Kept<Arc<AtomicU64>>>,
+    watchers: Watchers,
 }
 
 impl MemoryCache {
@@ -54,6 +56,7 @@ impl MemoryCache {
         Self {
             values: Moka::builder().max_capacity(octets).weigher(weigh).expire_after(OwnTime).build(),
             counts: Moka::builder().max_capacity(COUNTS).expire_after(OwnTime).build(),
+            watchers: Watchers::default(),
         }
     }
 }
@@ -81,5 +84,13 @@ impl Cache for MemoryCache {
         let start = || Kept { value: Arc::new(AtomicU64::new(0)), time };
         let kept = self.counts.get_with_by_ref(key, start);
         Ok(kept.value.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    fn tell(&self, account: AccountId, change: Change) {
+        self.watchers.tell(account, change);
+    }
+
+    fn watch(&self, account: AccountId) -> broadcast::Receiver<Change> {
+        self.watchers.watch(account)
     }
 }

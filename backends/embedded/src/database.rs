@@ -144,7 +144,8 @@ impl Embedded {
             }
             opened => opened?,
         };
-        let log = Arc::new(Log::open(database.clone(), parts.rows.clone(), path, owner)?);
+        let above = options.positions_above;
+        let log = Arc::new(Log::open(database.clone(), parts.rows.clone(), path, owner, above)?);
         let stop = Arc::new(Stop::default());
         let mut threads = vec![spawn("signet-sync", {
             let (log, within) = (Arc::clone(&log), options.sync_within);

@@ -86,17 +86,23 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    /// The log of an open database that was flushed or recovered, so that all it holds is durable.
+    /// The log of an open database that was flushed or recovered, so that all it holds is durable. It gives out numbers
+    /// above `numbers_above`.
     pub(crate) fn open(
         database: Database,
         rows: Keyspace,
         directory: PathBuf,
         owner: File,
+        numbers_above: u64,
     ) -> fjall::Result<Self> {
-        let reserved = match rows.get(RESERVED)? {
+        let mut reserved = match rows.get(RESERVED)? {
             Some(value) => read_number(&value),
             None => 0,
         };
+        if reserved < numbers_above {
+            reserved = numbers_above;
+            rows.insert(RESERVED, reserved.to_be_bytes())?;
+        }
         // What the last process left in the kernel's buffers only is visible now, so it must be made durable.
         database.persist(PersistMode::SyncData)?;
         let journal = Journal::newest(&directory)?;

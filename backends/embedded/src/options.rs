@@ -36,6 +36,9 @@ pub struct Options {
     /// While the journal takes less than this nothing settles: letting go of one costs about 64 MB of writing, since
     /// the database only drops full ones. Default: 16 MiB.
     pub settle_journal_bytes: u64,
+    /// Positions of change feeds are given out above this: what cursors from elsewhere, where the data come from, may
+    /// say. Default: 0.
+    pub positions_above: u64,
     /// Tells when jobs are published, due and buried. Default: the machine's clock.
     pub clock: Arc<dyn Clock>,
 }
@@ -55,6 +58,7 @@ impl Default for Options {
             sync_within: Duration::from_secs(1),
             settle_after: Duration::from_millis(500),
             settle_journal_bytes: 16 * MIB,
+            positions_above: 0,
             clock: Arc::new(SystemClock),
         }
     }
@@ -74,6 +78,7 @@ impl std::fmt::Debug for Options {
             .field("sync_within", &self.sync_within)
             .field("settle_after", &self.settle_after)
             .field("settle_journal_bytes", &self.settle_journal_bytes)
+            .field("positions_above", &self.positions_above)
             .finish_non_exhaustive()
     }
 }

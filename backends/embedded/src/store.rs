@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use fjall::{AbstractTree, Keyspace, OwnedWriteBatch};
 use schema::{
-    AccountId, Change, ChangePage, Durability, Error, MailStore, Position, Result, Row, RowKey, Scan, Table,
-    Write,
+    AccountId, Change, ChangePage, Durability, Error, MailStore, Partitions, Position, Result, Row, RowKey,
+    Scan, Table, Write,
 };
 
 use crate::calls::{run, timed};
@@ -144,25 +144,29 @@ impl MailStore for Store {
     async fn partitions(
         &self,
         table: Table,
-        account: AccountId,
-        after: Option<[u8; 16]>,
+        of: &[u8],
+        after: Option<Vec<u8>>,
         limit: usize,
-    ) -> Result<Vec<[u8; 16]>> {
+    ) -> Result<Partitions> {
         let _time = timed("rows.partitions");
         self.log().check()?;
-        let of_account = prefix_of(table, account.as_bytes());
-        let beyond = |of: [u8; 16]| successor(&[of_account.as_slice(), &of].concat());
-        let upper = successor(&of_account);
-        let mut lower = after.map_or(of_account.clone(), beyond);
+        let first = prefix_of(table, of);
+        let upper = successor(&first);
+        let beyond = |partition: &[u8]| successor(&prefix_of(table, partition));
+        let mut lower = after.as_deref().map_or(first, beyond);
         let mut found = Vec::new();
-        while found.len() < limit.max(1) && lower < upper {
+        while lower < upper {
             let Some(guard) = self.rows().range(lower..upper.clone()).next() else { break };
             let key = guard.key().map_err(failed(READ))?;
-            let of = *key[of_account.len()..].first_chunk().ok_or(Error::Damaged { what: table.name() })?;
-            found.push(of);
-            lower = beyond(of);
+            let partition = key.get(1..=table.partition_octets());
+            let partition = partition.ok_or(Error::Damaged { what: table.name() })?.to_vec();
+            lower = beyond(&partition);
+            found.push(partition);
+            if found.len() >= limit.max(1) {
+                return Ok(Partitions { next: found.last().cloned(), found });
+            }
         }
-        Ok(found)
+        Ok(Partitions { found, next: None })
     }
 
     async fn write(&self, writes: Vec<Write>, durability: Durability) -> Result<()> {

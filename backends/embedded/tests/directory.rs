@@ -567,3 +567,21 @@ async fn more_jobs_than_memory_holds_are_all_leased_once_and_in_order() {
     }
     assert!(found == (0..JOBS).map(job).collect::<Vec<_>>());
 }
+
+#[tokio::test]
+async fn positions_begin_above_those_that_others_gave_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let account = AccountId([1; 16]);
+    let change = Change { kind: ChangeKind::MessageCreated, id: [1; 16] };
+    let mut last = Position(0);
+    // What was asked for before holds; less than what was given out changes nothing.
+    for (above, least) in [(0, 0), (1 << 50, 1 << 50), (0, 1 << 50), (1 << 60, 1 << 60), (1 << 50, 1 << 60)] {
+        let options = Options { positions_above: above, ..Options::default() };
+        let store = Embedded::open(dir.path(), options).unwrap().backend().store;
+        store.write(vec![Write::Change(account, change)], Durability::Now).await.unwrap();
+        let position = store.position(account).await.unwrap();
+        assert!(position > last && position.0 > least, "{position:?} above {above}");
+        last = position;
+        store.forget_changes(account, position).await.unwrap();
+    }
+}

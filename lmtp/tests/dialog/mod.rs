@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use lmtp::{BareLf, Delivery, Proxy, Reply, Server, Settings, Submission};
-use schema::AccountId;
+use schema::{AccountId, LocalNode};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, DuplexStream};
 use tokio_util::sync::CancellationToken;
 
@@ -200,7 +200,7 @@ impl Player {
 
     async fn connect(&mut self) {
         let server = self.server.get_or_insert_with(|| {
-            Server::new(self.memory.clone(), self.settings.clone(), self.shutdown.clone())
+            Server::new(self.memory.clone(), self.settings.clone(), LocalNode::unnamed(self.shutdown.clone()))
         });
         self.clients.push(Client::connect(server, self.socket, &self.proxy));
         self.current = self.clients.len() - 1;

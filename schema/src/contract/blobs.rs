@@ -100,7 +100,7 @@ pub async fn blobs_of_other_accounts_are_others(blobs: &dyn BlobStore) {
     put(blobs, one, 1, &[b"one"]).await;
     assert_eq!(get(blobs, two, 1).await, None);
     put(blobs, two, 1, &[b"two"]).await;
-    blobs.remove(two, MessageId([1; 16]), Durability::Now).await.unwrap();
+    blobs.remove(two, MessageId([1; 16]), i64::MAX, Durability::Now).await.unwrap();
     assert_eq!(get(blobs, one, 1).await, Some(chunks(&[b"one"])));
 }
 
@@ -109,8 +109,13 @@ pub async fn a_removed_blob_is_gone(blobs: &dyn BlobStore) {
     let account = AccountId::random();
     put(blobs, account, 1, &[b"one", b"two"]).await;
     put(blobs, account, 2, &[b"stays"]).await;
-    blobs.remove(account, MessageId([1; 16]), Durability::Later).await.unwrap();
-    blobs.remove(account, MessageId([3; 16]), Durability::Now).await.unwrap();
+    assert_eq!(blobs.written(account, MessageId([3; 16])).await.unwrap(), None);
+    let written = blobs.written(account, MessageId([1; 16])).await.unwrap().unwrap();
+    blobs.remove(account, MessageId([1; 16]), written.at - 1, Durability::Later).await.unwrap();
+    assert_eq!(get(blobs, account, 1).await, Some(chunks(&[b"one", b"two"])), "it was written later");
+    blobs.remove(account, MessageId([1; 16]), written.at, Durability::Later).await.unwrap();
+    blobs.remove(account, MessageId([3; 16]), i64::MAX, Durability::Now).await.unwrap();
+    assert_eq!(blobs.written(account, MessageId([1; 16])).await.unwrap(), None);
     assert_eq!(get(blobs, account, 1).await, None);
     assert_eq!(get(blobs, account, 2).await, Some(chunks(&[b"stays"])));
     assert_eq!(blobs.ids(account, None, 10).await.unwrap(), [MessageId([2; 16])]);

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{AccountId, Cache};
+use tokio::sync::broadcast::error::TryRecvError;
+
+use crate::{AccountId, Cache, Change, ChangeKind};
 
 const LONG: Duration = Duration::from_secs(600);
 const SHORT: Duration = Duration::from_millis(50);
@@ -90,4 +92,26 @@ pub async fn a_count_starts_anew_after_its_time(cache: &dyn Cache) {
         tokio::task::yield_now().await;
     }
     assert!(began.elapsed() >= SHORT);
+}
+
+/// `tell`, `watch`: who watches an account hears what is told of it, in order, and nothing of others.
+pub async fn who_watches_an_account_hears_of_its_changes(cache: &dyn Cache) {
+    let (one, two) = (AccountId::random(), AccountId::random());
+    let change = |number| Change { kind: ChangeKind::MessageCreated, id: [number; 16] };
+    cache.tell(one, change(0));
+    let (mut first, mut second, mut other) = (cache.watch(one), cache.watch(one), cache.watch(two));
+    for number in 1..=10 {
+        cache.tell(one, change(number));
+    }
+    for watcher in [&mut first, &mut second] {
+        for number in 1..=10 {
+            let heard = tokio::time::timeout(DEADLINE, watcher.recv()).await;
+            assert_eq!(heard.unwrap().unwrap(), change(number));
+        }
+    }
+    assert_eq!(other.try_recv(), Err(TryRecvError::Empty));
+    drop(first);
+    cache.tell(one, change(11));
+    let heard = tokio::time::timeout(DEADLINE, second.recv()).await;
+    assert_eq!(heard.unwrap().unwrap(), change(11));
 }

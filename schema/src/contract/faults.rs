@@ -8,8 +8,8 @@ use async_trait::async_trait;
 
 use super::stories::{instance, keep, message, new_account};
 use crate::{
-    AccountId, Arrival, Backend, ChangePage, Durability, Error, Incoming, MailStore, Position, Result, Role,
-    Row, RowKey, Scan, StatePatch, Table, Totals, Write,
+    AccountId, Arrival, Backend, ChangePage, Durability, Error, Incoming, MailStore, Partitions, Position,
+    Result, Role, Row, RowKey, Scan, StatePatch, Table, Totals, Write,
 };
 
 /// A store whose answers to writes get lost while `fails` is set: what was asked for is done.
@@ -40,11 +40,11 @@ impl MailStore for Forgetful {
     async fn partitions(
         &self,
         table: Table,
-        account: AccountId,
-        after: Option<[u8; 16]>,
+        of: &[u8],
+        after: Option<Vec<u8>>,
         limit: usize,
-    ) -> Result<Vec<[u8; 16]>> {
-        self.store.partitions(table, account, after, limit).await
+    ) -> Result<Partitions> {
+        self.store.partitions(table, of, after, limit).await
     }
 
     async fn write(&self, writes: Vec<Write>, durability: Durability) -> Result<()> {

@@ -28,7 +28,8 @@ macro_rules! store_contract {
             a_scan_gives_the_rows_within_its_bounds_in_order
             a_scan_of_an_empty_partition_is_empty
             a_partition_of_the_greatest_octets_is_scanned_whole
-            partitions_come_in_pages_in_order
+            partitions_come_in_pages
+            a_partition_comes_once_however_large_it_is
             a_replace_of_what_is_there_succeeds
             a_replace_of_something_else_writes_nothing
             a_feed_replayed_in_pages_is_whole_and_in_order
@@ -79,7 +80,8 @@ macro_rules! cache_contract {
             a_value_is_kept_for_its_time_at_most
             a_count_grows_by_one
             a_count_is_no_value
-            a_count_starts_anew_after_its_time;
+            a_count_starts_anew_after_its_time
+            who_watches_an_account_hears_of_its_changes;
             shared:
         }
     };
@@ -139,6 +141,8 @@ macro_rules! contract_of_stories {
             sessions_begin_and_end
             keys_rotate_and_purge
             the_index_tells_how_far_it_has_read
+            a_node_is_listed_while_it_lives_and_drains_when_asked
+            a_periodic_job_is_run_by_one_when_it_is_due
         }
 
         $each! {
@@ -152,6 +156,8 @@ macro_rules! contract_of_stories {
             a_purge_that_was_cut_short_is_finished_by_its_job
             a_message_of_too_many_keywords_can_be_deleted
             what_an_account_holds_is_counted_once
+            a_message_is_gone_as_soon_as_its_delete_is_decided
+            what_comes_back_keeps_its_bytes
         }
 
         $each! {

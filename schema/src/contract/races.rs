@@ -261,3 +261,51 @@ pub async fn what_an_account_holds_is_counted_once(backend: Backend, keys: &Path
         assert_eq!(trash, Totals::default());
     }
 }
+
+/// A message that is being deleted is not there any more for others, though its row may still be.
+pub async fn a_message_is_gone_as_soon_as_its_delete_is_decided(backend: Backend, keys: &Path) {
+    let (instance, _) = instance(backend, keys).await;
+    let bob = new_account(&instance, "bob@one.example").await;
+    let raw = message("1@x", &[], "Plans");
+    let id = keep(&bob, &raw).await.id;
+    let row = RowKey::of_message(Table::Messages, bob.id(), id);
+    let kept = instance.backend.store.get(std::slice::from_ref(&row)).await.unwrap().pop().flatten().unwrap();
+    assert!(matches!(bob.delete(id, None).await.unwrap(), Deleted::Trashed(_)));
+    assert_eq!(bob.delete(id, None).await.unwrap(), Deleted::Destroyed);
+    // As a node leaves it that dies between the decision and what follows from it.
+    instance.backend.store.write(vec![Write::Put(row, kept)], Durability::Now).await.unwrap();
+    let seen = StatePatch { keywords: vec![("$seen".into(), true)], ..StatePatch::default() };
+    assert_eq!(bob.patch(id, &seen).await.unwrap(), crate::Patched::NotFound);
+    assert_eq!(bob.delete(id, None).await.unwrap(), Deleted::NotFound);
+    assert_eq!(bob.message(id).await.unwrap(), None);
+    assert_eq!(bob.states(&[id]).await.unwrap(), [None]);
+    assert!(!keep(&bob, &raw).await.is_new);
+    assert_eq!(bob.check_list_rows(id, true).await.unwrap(), (0, 0));
+    assert!(ids(&bob, List::Account).await.is_empty());
+}
+
+/// Taking away what is left of a deleted message leaves one that came back whole, and bytes for which a row is to come.
+pub async fn what_comes_back_keeps_its_bytes(backend: Backend, keys: &Path) {
+    let (instance, _) = instance(backend, keys).await;
+    let bob = new_account(&instance, "bob@one.example").await;
+    let raw = message("1@x", &[], "Plans");
+    let id = keep(&bob, &raw).await.id;
+    let destroy = async || while bob.delete(id, None).await.unwrap() != Deleted::Destroyed {};
+    destroy().await;
+    assert!(keep_with(&bob, &raw, Arrival { revive: true, ..Arrival::default() }).await.is_new);
+    bob.remove_message_remains(id).await.unwrap();
+    assert_eq!(bob.raw(id).await.unwrap().unwrap(), raw.replace('\n', "\r\n").as_bytes());
+    assert_eq!(ids(&bob, List::Account).await, [id]);
+    destroy().await;
+    // Another node has written bytes, and will write their row.
+    let blobs = &instance.backend.blobs;
+    blobs.put(bob.id(), id, vec![b"sealed".to_vec()], Durability::Now).await.unwrap();
+    bob.remove_message_remains(id).await.unwrap();
+    assert_eq!(blobs.get(bob.id(), id).await.unwrap().is_some(), instance.backend.is_shared);
+    // Those of before go at once.
+    let other = message("2@x", &[], "Other");
+    let id = keep(&bob, &other).await.id;
+    while bob.delete(id, None).await.unwrap() != Deleted::Destroyed {}
+    bob.remove_message_remains(id).await.unwrap();
+    assert_eq!(blobs.get(bob.id(), id).await.unwrap(), None);
+}

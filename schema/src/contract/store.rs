@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::{
-    AccountId, Change, ChangeKind, ChangePage, Durability, Error, MailStore, MessageId, Position, RowKey,
-    Scan, Table, Write, pair,
+    AccountId, Change, ChangeKind, ChangePage, Durability, Error, List, ListPosition, MailStore, MessageId,
+    Position, RowKey, Scan, Table, Write, pair,
 };
 
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -68,36 +68,71 @@ pub async fn values_come_in_the_order_of_their_keys(store: &dyn MailStore) {
     assert_eq!(store.get(&keys).await.unwrap(), [Some(b"three".to_vec()), None, Some(b"one".to_vec())]);
 }
 
-/// `partitions`: what partitions of a table are of beside the account, each once, in order and in pages.
-pub async fn partitions_come_in_pages_in_order(store: &dyn MailStore) {
+/// `partitions`: each partition of a table that begins so and holds a row, once, in pages.
+pub async fn partitions_come_in_pages(store: &dyn MailStore) {
     let (account, other) = (AccountId::random(), AccountId::random());
     let row = |account, table, of: [u8; 16], clustering: &[u8]| {
         Write::Put(RowKey::new(table, pair(account, &of), clustering), vec![1])
     };
-    let all = [[0; 16], [7; 16], [8; 16], [0xFF; 16]];
+    let all = [[0; 16], [7; 16], [8; 16], [0xFF; 16]].map(|of| pair(account, &of));
+    let theirs = pair(other, &[2; 16]);
+    let gone = pair(account, &[3; 16]);
     let mut writes = vec![
         row(account, Table::MessagesByThread, [1; 16], b""),
         row(other, Table::MessagesByKeyword, [2; 16], b""),
         row(account, Table::MessagesByKeyword, [3; 16], b"x"),
-        Write::Delete(RowKey::new(Table::MessagesByKeyword, pair(account, &[3; 16]), *b"x")),
+        Write::Delete(RowKey::new(Table::MessagesByKeyword, gone.clone(), *b"x")),
     ];
-    for of in all {
+    for partition in &all {
         let clusterings: [&[u8]; 3] = [&[], &[0; 24], &[0xFF; 24]];
-        writes.extend(clusterings.map(|clustering| row(account, Table::MessagesByKeyword, of, clustering)));
+        let key = |clustering| RowKey::new(Table::MessagesByKeyword, partition.clone(), clustering);
+        writes.extend(clusterings.map(|clustering| Write::Put(key(clustering), vec![1])));
     }
     store.write(writes, Durability::Now).await.unwrap();
-    for limit in [1, 2, 4, 10] {
-        let (mut after, mut found) = (None, Vec::new());
-        loop {
-            let page = store.partitions(Table::MessagesByKeyword, account, after, limit).await.unwrap();
-            assert!(page.len() <= limit);
-            let Some(last) = page.last() else { break };
-            after = Some(*last);
-            found.extend(page);
-        }
-        assert_eq!(found, all, "limit {limit}");
+    for limit in [1, 2, 4, 1_000] {
+        let of_account = all_partitions(store, Table::MessagesByKeyword, account.as_bytes(), limit).await;
+        let held: Vec<_> = of_account.iter().filter(|partition| **partition != gone).cloned().collect();
+        assert_eq!(held, all, "limit {limit}");
     }
-    assert_eq!(store.partitions(Table::Links, account, None, 10).await.unwrap(), [[0; 16]; 0]);
+    let every = all_partitions(store, Table::MessagesByKeyword, &[], 10).await;
+    assert!(all.iter().chain([&theirs]).all(|partition| every.contains(partition)));
+    assert_eq!(all_partitions(store, Table::Links, account.as_bytes(), 10).await, [[0; 0]; 0]);
+}
+
+/// `partitions`: those of an account alone, and of a keyed hash, come as they are; each once, however many rows it holds.
+pub async fn a_partition_comes_once_however_large_it_is(store: &dyn MailStore) {
+    let account = AccountId::random();
+    let list = |number: u64| {
+        let at = ListPosition::new(number * 7_000_000_000, [9; 16]);
+        Write::PutAsOf(List::Account.row(account, at), vec![0], at.at)
+    };
+    let (hash, session) = ([account.0, [1; 16]].concat(), [account.0, [2; 16]].concat());
+    let mut writes: Vec<_> = (0..300).map(list).collect();
+    writes.push(Write::Put(RowKey::new(Table::Addresses, hash.clone(), []), vec![1]));
+    writes.push(Write::Put(RowKey::new(Table::Credentials, session.clone(), []), vec![1]));
+    store.write(writes, Durability::Now).await.unwrap();
+    for (table, partition) in [
+        (Table::MessagesByAccount, account.0.to_vec()),
+        (Table::Addresses, hash),
+        (Table::Credentials, session),
+    ] {
+        assert_eq!(all_partitions(store, table, account.as_bytes(), 3).await, [partition], "{table:?}");
+    }
+}
+
+/// In the order of their octets.
+async fn all_partitions(store: &dyn MailStore, table: Table, of: &[u8], limit: usize) -> Vec<Vec<u8>> {
+    let (mut after, mut all) = (None, Vec::new());
+    loop {
+        let page = store.partitions(table, of, after, limit).await.unwrap();
+        assert!(page.found.len() <= limit);
+        all.extend(page.found);
+        after = page.next;
+        if after.is_none() {
+            all.sort();
+            return all;
+        }
+    }
 }
 
 /// `get`: what a call that returned has written is seen.

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::{
-    Account, Arrival, Backend, ChangeKind, Deleted, Durability, Envelope, Error, Incoming, Instance, Job,
-    Kept, List, ListFilter, ManualClock, MessageId, Patched, Position, Recipient, Role, RowKey, Scan,
-    StatePatch, Table, ThreadId, Write,
+    About, Account, Arrival, Backend, ChangeKind, Clock, Counts, Deleted, Due, Durability, Envelope, Error,
+    Incoming, Instance, Job, Kept, LastRun, List, ListFilter, LocalNode, ManualClock, MessageId, NodeId,
+    Patched, PeriodicJob, Position, Recipient, Role, RowKey, Scan, StatePatch, Table, ThreadId, Write,
 };
 
 const DAY: u64 = 24 * 3_600_000;
@@ -573,7 +573,120 @@ pub async fn the_index_tells_how_far_it_has_read(backend: Backend, keys: &Path) 
     assert_eq!((progress.indexed_through, progress.complete), (NOW + 999, false));
     bob.note_indexed(&[(NOW + 1_000, second)]).await.unwrap();
     assert!(bob.index_progress().await.unwrap().complete);
+    bob.index_again(first, NOW).await.unwrap();
+    let progress = bob.index_progress().await.unwrap();
+    assert_eq!((progress.indexed_through, progress.complete), (NOW - 1, false));
     let indexed = bob.indexed_message(first).await.unwrap().unwrap();
     let token = bob.token(mail::terms::Field::Subject, mail::terms::Form::Word, "hello");
     assert!(indexed.postings.iter().any(|posting| posting.token == token));
+}
+
+/// A node is listed while it lives and forgotten when it ends; what one is asked does not touch another.
+pub async fn a_node_is_listed_while_it_lives_and_drains_when_asked(backend: Backend, keys: &Path) {
+    let is_shared = backend.is_shared;
+    let (instance, clock) = instance(backend, keys).await;
+    let node = |role: &str| {
+        let listeners = vec![("internal".to_owned(), "192.0.2.1:8421".to_owned())];
+        let about = About { role: role.to_owned(), listeners, ..About::default() };
+        LocalNode::new(about, clock.now(), tokio_util::sync::CancellationToken::new())
+    };
+    let first = node("lmtp");
+    clock.advance(1);
+    let second = node("workers");
+    let note = async |node: &LocalNode| instance.note_node(&node.tell(clock.now())).await.unwrap();
+    let listed = async || {
+        let nodes = instance.nodes().await.unwrap();
+        nodes.into_iter().map(|node| (node.id, node.is_asked)).collect::<Vec<_>>()
+    };
+    assert_eq!(listed().await, []);
+    note(&second).await;
+    note(&first).await;
+    assert_eq!(listed().await, [(first.id(), false), (second.id(), false)], "in the order of their start");
+    assert_eq!(instance.node(second.id()).await.unwrap(), Some(second.tell(clock.now())));
+
+    assert!(instance.ask_to_drain(first.id(), true).await.unwrap());
+    assert!(!instance.ask_to_drain(NodeId([1; 16]), true).await.unwrap(), "nobody is asked in vain");
+    note(&first).await;
+    assert_eq!(listed().await, [(first.id(), true), (second.id(), false)], "telling undoes no mark");
+    assert!(instance.is_asked_to_drain(first.id()).await.unwrap());
+    assert!(!instance.is_asked_to_drain(second.id()).await.unwrap());
+
+    // One of them is killed.
+    clock.advance(19_000);
+    note(&second).await;
+    clock.advance(11_000);
+    match is_shared {
+        true => assert_eq!(listed().await, [(second.id(), false)], "silent for 30 s"),
+        // It can only be the one that is asked.
+        false => assert_eq!(listed().await.len(), 2),
+    }
+    assert_eq!(instance.forget_dead_nodes(None).await.unwrap(), 0, "it may only be asleep");
+    note(&first).await;
+    assert_eq!(listed().await, [(first.id(), true), (second.id(), false)], "and is still asked");
+    clock.advance(3_600_000);
+    note(&second).await;
+    assert_eq!(instance.forget_dead_nodes(Some(second.id())).await.unwrap(), 1);
+    assert_eq!(listed().await, [(second.id(), false)]);
+    assert!(!instance.is_asked_to_drain(first.id()).await.unwrap());
+    instance.forget_node(second.id()).await.unwrap();
+    assert_eq!(listed().await, []);
+}
+
+/// What is done once in a while is done by one, when it is due, and what it found is noted.
+pub async fn a_periodic_job_is_run_by_one_when_it_is_due(backend: Backend, keys: &Path) {
+    let (instance, clock) = instance(backend, keys).await;
+    let hour = Duration::from_secs(3600);
+    let (due, later) = (Due::Every(hour), Due::After(hour));
+    let nodes = [NodeId([1; 16]), NodeId([2; 16])];
+    let [one, other] = nodes.map(|node| instance.lookout("house", node));
+    let begin = async |lookout, due| instance.begin_run(lookout, due).await.unwrap();
+    let only = async || {
+        let jobs = instance.periodic_jobs().await.unwrap();
+        assert_eq!((jobs.len(), jobs[0].name.as_str()), (1, "house"));
+        jobs.into_iter().next().unwrap()
+    };
+    assert_eq!(instance.periodic_jobs().await.unwrap(), []);
+
+    // One of two that look at the same time.
+    let (mine, theirs) = tokio::join!(begin(&one, due), begin(&other, due));
+    assert!(mine.is_some() != theirs.is_some());
+    let at = usize::from(theirs.is_some());
+    let [(first, first_is), (second, second_is)] = match at {
+        0 => [(&one, nodes[0]), (&other, nodes[1])],
+        _ => [(&other, nodes[1]), (&one, nodes[0])],
+    };
+    let mut run = mine.or(theirs).unwrap();
+    let shown = only().await.run.unwrap();
+    assert_eq!((shown.node, shown.began_at), (first_is, NOW));
+    assert!(begin(second, Due::Now).await.is_none(), "somebody is at it");
+    clock.advance(1_000);
+    assert!(instance.renew_run(first, &mut run).await.unwrap());
+    assert!(only().await.run.unwrap().until > shown.until);
+    let found = Counts::from([("things".to_owned(), 7)]);
+    assert!(instance.end_run(first, run, Some(found.clone())).await.unwrap());
+    let last = LastRun { node: first_is, began_at: NOW, ended_at: NOW + 1_000, found: Some(found) };
+    assert_eq!(only().await, PeriodicJob { name: "house".into(), run: None, last: Some(last.clone()) });
+
+    clock.advance(3_599_999);
+    assert!(begin(second, due).await.is_none() && begin(first, later).await.is_none());
+    clock.advance(1);
+    // One that is given up is the other's at once, and changes nothing of what is known of the last.
+    let run = begin(second, due).await.unwrap();
+    assert!(instance.undo_run(second, run).await.unwrap());
+    assert_eq!(only().await.last, Some(last));
+    let run = begin(first, due).await.unwrap();
+    assert!(instance.end_run(first, run, None).await.unwrap());
+    assert_eq!(only().await.last.unwrap().found, None, "it failed");
+    assert!(begin(second, due).await.is_none());
+    clock.advance(60_000);
+    let run = begin(second, due).await.unwrap();
+    assert!(instance.end_run(second, run, Some(Counts::new())).await.unwrap());
+    assert_eq!(only().await.last.unwrap().node, second_is);
+
+    // What is to be done only after a while is not done when it is first heard of.
+    let scrub = instance.lookout("scrub", nodes[0]);
+    assert!(begin(&scrub, later).await.is_none() && begin(&scrub, later).await.is_none());
+    clock.advance(3_600_000);
+    assert!(begin(&scrub, later).await.is_some());
+    assert_eq!(instance.periodic_jobs().await.unwrap().len(), 2);
 }

@@ -1,20 +1,35 @@
 //! The tables of Cassandra and their versions.
 
+use std::fmt::Display;
 use std::time::{Duration, Instant};
 
 use scylla::client::session::Session;
+use scylla::errors::ExecutionError;
 
-use super::{Cassandra, SERVER, connect};
+use super::{Cassandra, SERVER, connect, is_refusal};
 use crate::options::CassandraOptions;
 use crate::start::StartError;
 
-/// The statements of each version, from version 1 on.
-const VERSIONS: [&str; 1] = [include_str!("../../../../schema/cassandra/0001.cql")];
+/// A version of the tables.
+struct Version {
+    /// What makes it of the one before.
+    statements: &'static str,
+    /// The oldest program, by its version, that may serve on it: nodes are replaced one by one after it is applied.
+    serves: u32,
+}
+
+/// Every version, from version 1 on.
+const VERSIONS: [Version; 2] = [
+    Version { statements: include_str!("../../../../schema/cassandra/0001.cql"), serves: 1 },
+    Version { statements: include_str!("../../../../schema/cassandra/0002.cql"), serves: 1 },
+];
 /// The version that this program reads and writes.
 pub const VERSION: u32 = VERSIONS.len() as u32;
 
-/// How long one apply waits for another, and how long one that died is waited for.
+/// How long an apply holds the lock unless it prolongs it: so long one that died is waited for.
 const LOCK_TIME: Duration = Duration::from_secs(120);
+/// How long a change of the schema may take at least: every node has to agree.
+const CHANGE_TIME: Duration = Duration::from_secs(60);
 /// How often it looks.
 const LOCK_LOOK: Duration = Duration::from_millis(500);
 
@@ -27,8 +42,16 @@ pub struct Applied {
     pub to: u32,
 }
 
-fn unusable(reason: impl std::fmt::Display) -> StartError {
+fn unusable(reason: impl Display) -> StartError {
     StartError::Unusable { server: SERVER, reason: reason.to_string() }
+}
+
+/// A server that refuses something refuses it again; one that does not answer may do so later.
+fn failed(error: &ExecutionError, reason: String) -> StartError {
+    match is_refusal(error) {
+        true => unusable(reason),
+        false => StartError::Unreachable { server: SERVER, reason },
+    }
 }
 
 /// A keyspace's name stands in statements as it is, so it has to be a plain one.
@@ -49,22 +72,25 @@ pub(super) async fn use_keyspace(cassandra: &Cassandra) -> Result<(), StartError
     let keyspace = &cassandra.options.keyspace;
     check_name(keyspace)?;
     cassandra.session().get_session().use_keyspace(keyspace, false).await.map_err(|error| {
-        unusable(format!("the keyspace {keyspace} cannot be used ({error}): `signet schema apply` makes it"))
+        let text =
+            format!("the keyspace {keyspace} cannot be used ({error}): `signet schema apply` makes it");
+        failed(&ExecutionError::UseKeyspaceError(error), text)
     })
 }
 
 /// Refuses a schema that this program does not work with.
 pub(super) async fn check_version(cassandra: &Cassandra) -> Result<(), StartError> {
-    match version(cassandra.session().get_session()).await {
-        Ok(Some(VERSION)) => Ok(()),
-        Ok(Some(version)) if version > VERSION => Err(unusable(format!(
-            "the schema is of version {version}, this program knows {VERSION}: run a newer program"
+    match version(cassandra.session().get_session()).await? {
+        Some(found) if found.number >= VERSION && found.serves <= VERSION => Ok(()),
+        Some(found) if found.number > VERSION => Err(unusable(format!(
+            "the schema is of version {}, for programs that know version {} at least; this one knows {VERSION}: run a newer \
+             program",
+            found.number, found.serves
         ))),
-        Ok(version) => Err(unusable(format!(
+        found => Err(unusable(format!(
             "the schema is of version {}, this program needs {VERSION}: run `signet schema apply`",
-            version.unwrap_or(0)
+            found.map_or(0, |found| found.number)
         ))),
-        Err(reason) => Err(unusable(format!("{reason}: run `signet schema apply`"))),
     }
 }
 
@@ -74,20 +100,40 @@ pub(super) async fn check_version(cassandra: &Cassandra) -> Result<(), StartErro
 /// [`StartError`] if no node can be asked.
 pub async fn schema_version(options: &CassandraOptions) -> Result<Applied, StartError> {
     let cassandra = Cassandra::of(connect(options).await?, options);
-    let from = match use_keyspace(&cassandra).await {
-        Ok(()) => version(cassandra.session().get_session()).await.unwrap_or(None),
-        Err(_) => None,
+    let found = match use_keyspace(&cassandra).await {
+        Ok(()) => version(cassandra.session().get_session()).await,
+        Err(error) => Err(error),
     };
-    Ok(Applied { from, to: VERSION })
+    let from = match found {
+        // What is not there has no version.
+        Err(StartError::Unusable { .. }) => None,
+        found => found?,
+    };
+    Ok(Applied { from: from.map(|from| from.number), to: VERSION })
 }
 
-/// The greatest version that has been applied whole.
-async fn version(session: &Session) -> Result<Option<u32>, String> {
-    let found = session.query_unpaged("SELECT version FROM schema_versions WHERE part = 'rows'", ()).await;
-    let rows = found.map_err(|error| error.to_string())?.into_rows_result();
-    let rows = rows.map_err(|error| error.to_string())?;
-    let versions = rows.rows::<(i32,)>().map_err(|error| error.to_string())?;
-    Ok(versions.filter_map(|row| u32::try_from(row.ok()?.0).ok()).max())
+/// A version that has been applied whole, and the oldest program that may serve on it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Found {
+    number: u32,
+    serves: u32,
+}
+
+/// The greatest one.
+async fn version(session: &Session) -> Result<Option<Found>, StartError> {
+    const TEXT: &str = "SELECT version, serves FROM schema_versions WHERE part = 'rows'";
+    let unreadable =
+        |error: &dyn Display| StartError::Unreachable { server: SERVER, reason: error.to_string() };
+    let found = session.query_unpaged(TEXT, ()).await;
+    let found = found.map_err(|error| failed(&error, format!("{error}: run `signet schema apply`")))?;
+    let rows = found.into_rows_result().map_err(|error| unreadable(&error))?;
+    let mut newest = None;
+    for row in rows.rows::<(i32, i32)>().map_err(|error| unreadable(&error))? {
+        let (number, serves) = row.map_err(|error| unreadable(&error))?;
+        let read = |number: i32| u32::try_from(number).map_err(|error| unreadable(&error));
+        newest = newest.max(Some(Found { number: read(number)?, serves: read(serves)? }));
+    }
+    Ok(newest)
 }
 
 /// Makes the keyspace and its tables, or upgrades them. Safe to repeat, and to run from several places at once: one
@@ -97,6 +143,8 @@ async fn version(session: &Session) -> Result<Option<u32>, String> {
 /// [`StartError`]; what was done until then stays, and the next call goes on.
 pub async fn apply_schema(options: &CassandraOptions) -> Result<Applied, StartError> {
     check_name(&options.keyspace)?;
+    let options =
+        &CassandraOptions { request_time: options.request_time.max(CHANGE_TIME), ..options.clone() };
     let cassandra = Cassandra::of(connect(options).await?, options);
     let session = cassandra.session().get_session();
     let keyspace = &options.keyspace;
@@ -121,7 +169,10 @@ pub async fn apply_schema(options: &CassandraOptions) -> Result<Applied, StartEr
     )
     .await?;
     let owner = take_lock(&cassandra).await?;
-    let applied = apply(session).await;
+    let applied = tokio::select! {
+        applied = apply(session) => applied,
+        lost = keep_lock(&cassandra, owner) => Err(lost),
+    };
     let freed = cassandra
         .compare_and_set("DELETE FROM schema_locks WHERE part = 'rows' IF owner = ?", (owner,))
         .await;
@@ -153,23 +204,42 @@ async fn take_lock(cassandra: &Cassandra) -> Result<uuid::Uuid, StartError> {
     }
 }
 
+/// Holds the lock for as long as this is awaited; what ends it is its loss.
+async fn keep_lock(cassandra: &Cassandra, owner: uuid::Uuid) -> StartError {
+    let text = format!(
+        "UPDATE schema_locks USING TTL {} SET owner = ? WHERE part = 'rows' IF owner = ?",
+        LOCK_TIME.as_secs()
+    );
+    loop {
+        tokio::time::sleep(LOCK_TIME / 4).await;
+        match cassandra.compare_and_set(&text, (owner, owner)).await {
+            Ok(true) => {}
+            Ok(false) => return unusable("another `signet schema apply` took its turn: run it again"),
+            // It is held until its time is over.
+            Err(error) => tracing::warn!(%error, "the schema's lock is not prolonged"),
+        }
+    }
+}
+
 async fn apply(session: &Session) -> Result<Applied, StartError> {
     run(
         session,
-        "CREATE TABLE IF NOT EXISTS schema_versions (part text, version int, applied_at timestamp, \
+        "CREATE TABLE IF NOT EXISTS schema_versions (part text, version int, serves int, applied_at timestamp, \
          PRIMARY KEY (part, version))",
     )
     .await?;
-    let from = version(session).await.map_err(unusable)?;
+    let from = version(session).await?.map(|from| from.number);
     if from.is_some_and(|from| from > VERSION) {
         return Err(unusable("the schema is of a newer version than this program"));
     }
-    for (statements, number) in VERSIONS.iter().zip(1_u32..).skip(from.unwrap_or(0) as usize) {
-        for statement in split(statements) {
+    for (version, number) in VERSIONS.iter().zip(1_u32..).skip(from.unwrap_or(0) as usize) {
+        for statement in split(version.statements) {
             run(session, &statement).await?;
         }
         let noted = format!(
-            "INSERT INTO schema_versions (part, version, applied_at) VALUES ('rows', {number}, toTimestamp(now()))"
+            "INSERT INTO schema_versions (part, version, serves, applied_at) \
+             VALUES ('rows', {number}, {}, toTimestamp(now()))",
+            version.serves
         );
         run(session, &noted).await?;
     }
@@ -178,7 +248,7 @@ async fn apply(session: &Session) -> Result<Applied, StartError> {
 
 /// Runs a statement; one that changes the schema returns when all nodes agree.
 async fn run(session: &Session, statement: &str) -> Result<(), StartError> {
-    session.query_unpaged(statement, ()).await.map(drop).map_err(unusable)
+    session.query_unpaged(statement, ()).await.map(drop).map_err(|error| failed(&error, error.to_string()))
 }
 
 /// The statements of a file, without its comments.
@@ -194,7 +264,7 @@ mod tests {
 
     #[test]
     fn every_table_is_made() {
-        let statements = split(VERSIONS[0]);
+        let statements: Vec<String> = VERSIONS.iter().flat_map(|version| split(version.statements)).collect();
         for table in schema::Table::ALL {
             let made = format!("CREATE TABLE IF NOT EXISTS {} (", table.name());
             assert_eq!(

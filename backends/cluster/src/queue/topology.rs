@@ -87,13 +87,14 @@ fn argument(value: &Value, prefix: &str, copies: u8) -> AMQPValue {
 
 impl Names {
     /// Where a job waits that may come back after `delay`, and what is left of the delay then: the shortest queue that
-    /// is not too short, or the longest and a rest.
+    /// is not too short, unless it is more than twice as long; then the longest that is not too long, and a rest.
     pub(super) fn delayed(&self, delay: Duration) -> (ShortString, Duration) {
         if delay.is_zero() {
             return (self.jobs.clone(), Duration::ZERO);
         }
-        let long_enough = self.delays.iter().find(|(time, _)| *time >= delay);
-        match long_enough.or(self.delays.last()) {
+        let long_enough = self.delays.iter().find(|(time, _)| (delay..=delay * 2).contains(time));
+        let not_too_long = self.delays.iter().rfind(|(time, _)| *time <= delay);
+        match long_enough.or(not_too_long).or(self.delays.first()) {
             Some((time, name)) => (name.clone(), delay.saturating_sub(*time)),
             None => (self.jobs.clone(), Duration::ZERO),
         }
@@ -173,8 +174,14 @@ mod tests {
         for (asked, waits, left) in [
             (1, 100, 0),
             (100, 100, 0),
-            (101, 1000, 0),
+            (101, 100, 1),
+            (500, 1000, 0),
+            (499, 100, 399),
             (600_000, 600_000, 0),
+            (63_700, 60_000, 3_700),
+            (3_700, 1_000, 2_700),
+            (256_000, 60_000, 196_000),
+            (300_000, 600_000, 0),
             (3_600_000, 3_600_000, 0),
             (5_000_000, 3_600_000, 1_400_000),
         ] {

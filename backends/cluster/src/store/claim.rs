@@ -8,17 +8,22 @@
 use std::time::Duration;
 
 use schema::{AccountId, Change, Error, Result, RowKey, Table, Write};
+use scylla::deserialize::row::DeserializeRow;
+use scylla::serialize::row::SerializeRow;
 use scylla::value::CqlValue;
 use serde::{Deserialize, Serialize};
 
-use super::{CassandraStore, bucket};
+use super::lists::NOTE;
+use super::{CassandraStore, Kind, bucket, kind};
 use crate::cassandra::failed;
 
 const WHAT: &str = "comparing and setting a row";
 /// Seconds after which a row that counts as not there is gone.
 const GONE_AFTER: i32 = 30 * 24 * 3600;
-/// Parts that intents are spread over.
-const PARTS: u8 = 16;
+/// Where the minutes are noted that intents may be found under.
+const MINUTES: &[u8] = b"intents";
+/// After so long no intent is noted under a minute any more, whatever the clock that it comes from.
+const CLOSED_AFTER: i64 = 600 * 1_000_000;
 /// Intents read at once.
 const PAGE: i32 = 500;
 /// An intent this young may be that of a process that is at it.
@@ -89,8 +94,16 @@ fn write(then: Then) -> Result<Write> {
     })
 }
 
-fn part(revision: &[u8]) -> Vec<u8> {
-    vec![revision.last().copied().unwrap_or(0) % PARTS]
+/// The minute of a revision: its intent stands there.
+fn minute(revision: &[u8]) -> Vec<u8> {
+    let micros = revision.first_chunk().map_or(0, |micros| i64::from_be_bytes(*micros));
+    (micros / 60_000_000).to_be_bytes().to_vec()
+}
+
+/// The microsecond after a minute.
+fn end_of(minute: &[u8]) -> i64 {
+    let minute = minute.try_into().map_or(0, i64::from_be_bytes);
+    minute.saturating_add(1).saturating_mul(60_000_000)
 }
 
 fn new_revision(as_of: i64) -> Revision {
@@ -111,7 +124,7 @@ impl CassandraStore {
         let found = self.cassandra.rows("reading a row", &text, values).await?;
         type Found = (Option<Vec<u8>>, Option<Vec<u8>>, Option<i64>);
         let row = found.maybe_first_row::<Found>();
-        let row = row.map_err(|error| Error::permanent("reading a row", error))?;
+        let row = row.map_err(|error| Error::transient("reading a row", error))?;
         Ok(row.map(|(value, revision, as_of)| Claim { value, revision, as_of: as_of.unwrap_or(0) }))
     }
 
@@ -150,9 +163,19 @@ impl CassandraStore {
         }
     }
 
-    /// A row that has been set and may have been set anew since has no revision older than this.
-    fn next_as_of(&self, current: &Claim) -> i64 {
-        self.cassandra.stamp().max(current.as_of.saturating_add(1))
+    /// As of when a row is set anew: later than ever before, and than what `then` touches came in, which another clock may
+    /// have stamped.
+    fn next_as_of(&self, current: &Claim, then: &[Write]) -> i64 {
+        let now = self.cassandra.stamp();
+        let latest = now.saturating_add(self.cassandra.options.skew_micros());
+        let touched = then.iter().filter_map(|write| match write {
+            Write::Put(key, _) | Write::Delete(key) if kind(key.table) == Kind::ByTime => {
+                Some(super::micros(bucket::time(&key.clustering)).saturating_add(1))
+            }
+            _ => None,
+        });
+        let touched = touched.filter(|at| *at <= latest).max().unwrap_or(0);
+        now.max(current.as_of.saturating_add(1)).max(touched)
     }
 
     /// Sets the row whatever it holds.
@@ -163,7 +186,7 @@ impl CassandraStore {
                 return Ok(());
             }
             self.finish_before(&key, &current).await?;
-            let as_of = self.next_as_of(&current);
+            let as_of = self.next_as_of(&current, &[]);
             if self.set(&key, &current, value.clone(), new_revision(as_of), as_of).await? {
                 return Ok(());
             }
@@ -183,7 +206,7 @@ impl CassandraStore {
                 return Ok(false);
             }
             self.finish_before(&key, &current).await?;
-            let as_of = self.next_as_of(&current);
+            let as_of = self.next_as_of(&current, &then);
             let revision = new_revision(as_of);
             if then.is_empty() {
                 if self.set(&key, &current, new.clone(), revision, as_of).await? {
@@ -212,22 +235,31 @@ impl CassandraStore {
             then: then.iter().cloned().map(stored).collect(),
         };
         let value = postcard::to_stdvec(&intent).map_err(|error| Error::permanent(WHAT, error))?;
-        let values = (part(&revision), revision.to_vec(), value);
-        self.cassandra.run("noting an intent", TEXT, values).await.map(drop)
+        let minute = minute(&revision);
+        self.note_minute(&minute).await?;
+        self.cassandra.run("noting an intent", TEXT, (minute, revision.to_vec(), value)).await.map(drop)
+    }
+
+    async fn note_minute(&self, minute: &Vec<u8>) -> Result<()> {
+        if !self.minutes.contains_key(minute) {
+            self.cassandra.run("noting a minute", NOTE, (MINUTES, minute)).await?;
+            self.minutes.insert(minute.clone(), ());
+        }
+        Ok(())
     }
 
     async fn forget_intent(&self, revision: &[u8]) -> Result<()> {
         const TEXT: &str = "DELETE FROM intents WHERE partition = ? AND bucket = 0x AND clustering = ?";
-        self.cassandra.run("forgetting an intent", TEXT, (part(revision), revision)).await.map(drop)
+        self.cassandra.run("forgetting an intent", TEXT, (minute(revision), revision)).await.map(drop)
     }
 
     /// Finishes what the setting that made the row what it is has left to do.
     async fn finish_before(&self, of: &RowKey, current: &Claim) -> Result<()> {
         const TEXT: &str = "SELECT value FROM intents WHERE partition = ? AND bucket = 0x AND clustering = ?";
         let Some(revision) = &current.revision else { return Ok(()) };
-        let found = self.cassandra.rows("reading an intent", TEXT, (part(revision), revision)).await?;
+        let found = self.cassandra.rows("reading an intent", TEXT, (minute(revision), revision)).await?;
         let row = found.maybe_first_row::<(Vec<u8>,)>();
-        let row = row.map_err(|error| Error::permanent("reading an intent", error))?;
+        let row = row.map_err(|error| Error::transient("reading an intent", error))?;
         let Some((value,)) = row else { return Ok(()) };
         let intent: Intent = postcard::from_bytes(&value).map_err(|_| damaged())?;
         debug_assert_eq!(intent.partition, of.partition);
@@ -242,42 +274,75 @@ impl CassandraStore {
 
     /// Finishes what processes that died have left to do. To be called now and then, by any number of processes.
     pub(crate) async fn settle_intents(&self) -> Result<u64> {
-        const TEXT: &str = "SELECT clustering, value FROM intents \
-             WHERE partition = ? AND bucket = 0x AND clustering > ? AND clustering < ? LIMIT ?";
-        let young = i64::try_from(YOUNG.as_micros()).unwrap_or(i64::MAX);
-        let until = self.cassandra.stamp().saturating_sub(young).to_be_bytes().to_vec();
+        const TEXT: &str = "SELECT clustering FROM buckets_by_list WHERE partition = ? AND bucket = 0x";
+        const FORGET: &str =
+            "DELETE FROM buckets_by_list WHERE partition = ? AND bucket = 0x AND clustering = ?";
+        let now = self.cassandra.stamp();
         let mut settled = 0;
-        for part in 0..PARTS {
-            let mut after = Vec::new();
-            loop {
-                let values = (vec![part], after.clone(), until.clone(), PAGE);
-                let found = self.cassandra.rows("reading intents", TEXT, values).await?;
-                let rows = found.rows::<(Vec<u8>, Vec<u8>)>();
-                let rows = rows.map_err(|error| Error::permanent("reading intents", error))?;
-                let rows: Vec<(Vec<u8>, Vec<u8>)> = rows
-                    .collect::<std::result::Result<_, _>>()
-                    .map_err(|error| Error::permanent("reading intents", error))?;
-                let Some((last, _)) = rows.last() else { break };
-                after.clone_from(last);
-                for (revision, value) in rows {
-                    let intent: Intent = postcard::from_bytes(&value).map_err(|_| damaged())?;
-                    let row = key(intent.table, intent.partition.clone(), intent.clustering.clone())?;
-                    let current = self.claim(&row).await?.unwrap_or_default();
-                    if current.revision.as_deref() == Some(&revision[..]) {
-                        self.finish(intent, &revision).await?;
-                        settled += 1;
-                        continue;
-                    }
-                    // Who set the row anew has seen to it, or it was never set so; but a setting may still be under way.
-                    // One more setting completes that, or lets it fail. If it fails itself the row is looked at again.
-                    let as_of = self.next_as_of(&current);
-                    let value = current.value.clone();
-                    if self.set(&row, &current, value, new_revision(as_of), as_of).await? {
-                        self.forget_intent(&revision).await?;
+        for (minute,) in self.rows_of::<(Vec<u8>,)>(TEXT, (MINUTES,)).await? {
+            let (here, is_empty) = self.settle_minute(&minute, now).await?;
+            settled += here;
+            if is_empty && end_of(&minute).saturating_add(CLOSED_AFTER) < now {
+                self.cassandra.run("forgetting a minute", FORGET, (MINUTES, &minute)).await?;
+            }
+        }
+        Ok(settled)
+    }
+
+    /// How many intents of a minute were finished, and whether none is left.
+    async fn settle_minute(&self, minute: &[u8], now: i64) -> Result<(u64, bool)> {
+        const TEXT: &str = "SELECT clustering, value FROM intents \
+             WHERE partition = ? AND bucket = 0x AND clustering > ? LIMIT ?";
+        let until = now.saturating_sub(i64::try_from(YOUNG.as_micros()).unwrap_or(i64::MAX)).to_be_bytes();
+        let (mut after, mut settled, mut is_empty) = (Vec::new(), 0, true);
+        loop {
+            let rows = self.rows_of::<(Vec<u8>, Vec<u8>)>(TEXT, (minute, &after, PAGE)).await?;
+            let Some((last, _)) = rows.last() else { return Ok((settled, is_empty)) };
+            after.clone_from(last);
+            for (revision, value) in rows {
+                if revision[..] >= until[..] {
+                    return Ok((settled, false));
+                }
+                match self.settle_intent(&revision, &value).await {
+                    Ok(is_done) => settled += u64::from(is_done),
+                    Err(error) if error.is_transient() => return Err(error),
+                    // The others do not wait for it.
+                    Err(error) => {
+                        tracing::error!(%error, "what a process has left half done cannot be finished");
+                        is_empty = false;
                     }
                 }
             }
         }
-        Ok(settled)
+    }
+
+    /// Finishes an intent whose process is dead; false if it is not in force.
+    async fn settle_intent(&self, revision: &[u8], value: &[u8]) -> Result<bool> {
+        let intent: Intent = postcard::from_bytes(value).map_err(|_| damaged())?;
+        let row = key(intent.table, intent.partition.clone(), intent.clustering.clone())?;
+        let current = self.claim(&row).await?.unwrap_or_default();
+        if current.revision.as_deref() == Some(revision) {
+            self.finish(intent, revision).await?;
+            return Ok(true);
+        }
+        // Who set the row anew has seen to it, or it was never set so; but a setting may still be under way. One more
+        // setting completes that, or lets it fail. If it fails itself the row is looked at again.
+        let as_of = self.next_as_of(&current, &[]);
+        let value = current.value.clone();
+        if self.set(&row, &current, value, new_revision(as_of), as_of).await? {
+            self.forget_intent(revision).await?;
+        }
+        Ok(false)
+    }
+
+    /// All rows that a statement gives.
+    async fn rows_of<R>(&self, text: &str, values: impl SerializeRow) -> Result<Vec<R>>
+    where
+        R: for<'a, 'b> DeserializeRow<'a, 'b>,
+    {
+        const WHAT: &str = "reading intents";
+        let found = self.cassandra.rows(WHAT, text, values).await?;
+        let rows = found.rows::<R>().map_err(|error| Error::transient(WHAT, error))?;
+        rows.map(|row| row.map_err(|error| Error::transient(WHAT, error))).collect()
     }
 }

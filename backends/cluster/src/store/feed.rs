@@ -107,7 +107,7 @@ impl CassandraStore {
         let found =
             self.cassandra.rows("reading a change feed", TEXT, (account.as_bytes().to_vec(),)).await?;
         let row = found.maybe_first_row::<(Option<i64>,)>();
-        let row = row.map_err(|error| Error::permanent("reading a change feed", error))?;
+        let row = row.map_err(|error| Error::transient("reading a change feed", error))?;
         let until = row.and_then(|(until,)| until).and_then(|until| u64::try_from(until).ok());
         Ok(Position(until.unwrap_or(0)))
     }

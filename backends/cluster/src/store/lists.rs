@@ -1,6 +1,6 @@
 //! Lists by time, in their buckets.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -8,19 +8,27 @@ use futures_util::future::try_join_all;
 use moka::sync::Cache;
 use schema::{Error, Result, Row, RowKey, Scan, Table};
 use scylla::value::CqlValue;
+use tokio::sync::Semaphore;
 
 use super::bucket::{Bucket, time};
 use super::{Request, blob};
 use crate::cassandra::Cassandra;
 
 /// Of the rows that fill a bucket so many have it looked at.
-const LOOKS: u64 = 128;
+const LOOKS: u32 = 128;
+/// Of these looks so many split a bucket whose rows come and go: at a quarter of its rows, give or take, and at twice as
+/// many as it may have in one of 3,000 cases.
+const SPLITS: u32 = 4;
 /// Buckets that this process knows to be split, or to have been noted, at most.
 const KNOWN: u64 = 200_000;
 /// Buckets of a list that are read at once.
 const BUCKETS_AT_ONCE: usize = 8;
 /// Buckets of one list that are known of at most: 20 years and more of 50 days each, and the fine ones of busy times.
 const BUCKETS: i32 = 100_000;
+
+/// Notes that something may stand there: a bucket of a list, or intents under a minute.
+pub(super) const NOTE: &str =
+    "INSERT INTO buckets_by_list (partition, bucket, clustering, value) VALUES (?, 0x, ?, 0x)";
 
 /// A list: table and partition.
 type List = (Table, Vec<u8>);
@@ -41,6 +49,8 @@ pub(super) struct Lists {
     bucket_rows: u64,
     /// Of so many new rows one has its bucket looked at.
     look_every: u32,
+    /// Held while a bucket is looked at.
+    looking: Arc<Semaphore>,
     split: Cache<(List, Bucket), ()>,
     noted: Cache<(List, Bucket), ()>,
 }
@@ -64,38 +74,36 @@ impl Slice {
 
 impl Lists {
     pub(super) fn new(cassandra: Arc<Cassandra>, bucket_rows: u64) -> Self {
-        let look_every = u32::try_from((bucket_rows / LOOKS).max(1)).unwrap_or(u32::MAX);
-        Self { cassandra, bucket_rows, look_every, split: Cache::new(KNOWN), noted: Cache::new(KNOWN) }
+        let look_every = u32::try_from((bucket_rows / u64::from(LOOKS)).max(1)).unwrap_or(u32::MAX);
+        let looking = Arc::new(Semaphore::new(1));
+        let (split, noted) = (Cache::new(KNOWN), Cache::new(KNOWN));
+        Self { cassandra, bucket_rows, look_every, looking, split, noted }
     }
 
     /// The statements of writes to lists. The buckets that they name are noted before.
-    pub(super) async fn requests(&self, writes: Vec<ListWrite>) -> Result<Vec<Request>> {
-        let mut chains: HashMap<(List, u64), Vec<Bucket>> = HashMap::new();
+    pub(super) async fn requests(self: &Arc<Self>, writes: Vec<ListWrite>) -> Result<Vec<Request>> {
+        let place =
+            |write: &ListWrite| ((write.key.table, write.key.partition.clone()), time(&write.key.clustering));
+        let changed: HashSet<(List, u64)> = writes.iter().filter(|write| !write.is_new).map(place).collect();
+        let mut chains = Vec::new();
+        for (list, at) in &changed {
+            chains.push(self.chain(list, *at));
+        }
+        let chains: HashMap<_, _> = changed.iter().zip(try_join_all(chains).await?).collect();
         let mut requests = Vec::new();
         for write in writes {
-            let list = (write.key.table, write.key.partition.clone());
-            let at = time(&write.key.clustering);
-            let chain = if write.is_new {
-                self.known_chain(&list, at)
-            } else {
-                match chains.get(&(list.clone(), at)) {
-                    Some(chain) => chain.clone(),
-                    None => {
-                        let chain = self.chain(&list, at).await?;
-                        chains.insert((list.clone(), at), chain.clone());
-                        chain
-                    }
-                }
+            let place = place(&write);
+            let (list, at) = place.clone();
+            let chain = match chains.get(&place) {
+                Some(chain) if !write.is_new => chain.clone(),
+                _ => self.known_chain(&list, at),
             };
             let Some((&leaf, above)) = chain.split_last() else { continue };
             match write.value {
                 Some(value) => {
                     self.note(&list, leaf).await?;
                     if write.is_new && rand::random_ratio(1, self.look_every) {
-                        // The row is written all the same, and another one will have the bucket looked at.
-                        if let Err(error) = self.look(&list, leaf).await {
-                            tracing::warn!(%error, table = list.0.name(), "a bucket was not looked at");
-                        }
+                        self.have_looked_at(list, leaf);
                     }
                     requests.push(Request::put(&write.key, &leaf.to_bytes(), value, write.as_of));
                 }
@@ -150,22 +158,44 @@ impl Lists {
         Ok(is_split)
     }
 
+    /// Has a bucket looked at while its writer goes on, unless another is being looked at. The row is written all the same,
+    /// and another one will have the bucket looked at.
+    fn have_looked_at(self: &Arc<Self>, list: List, bucket: Bucket) {
+        let Ok(turn) = self.looking.clone().try_acquire_owned() else { return };
+        let lists = self.clone();
+        tokio::spawn(async move {
+            let _turn = turn;
+            if let Err(error) = lists.look(&list, bucket).await {
+                tracing::warn!(%error, table = list.0.name(), "a bucket was not looked at");
+            }
+        });
+    }
+
     /// Splits a bucket that has become large.
     async fn look(&self, list: &List, bucket: Bucket) -> Result<()> {
         if bucket.child(0).is_none() || self.is_split(list, bucket).await? {
             return Ok(());
         }
-        let table = list.0.name();
-        let text = format!("SELECT COUNT(*) FROM {table} WHERE partition = ? AND bucket = ?");
-        let found = self.cassandra.rows("counting a bucket", &text, (&list.1, bucket.to_bytes())).await?;
-        let (rows,) = found.first_row::<(i64,)>().map_err(unreadable)?;
-        if u64::try_from(rows).unwrap_or(0) < self.bucket_rows {
+        if !self.is_large(list, bucket).await? {
             return Ok(());
         }
+        let table = list.0.name();
         let text = format!("UPDATE {table} SET is_split = true WHERE partition = ? AND bucket = ?");
         self.cassandra.run("splitting a bucket", &text, (&list.1, bucket.to_bytes())).await?;
         self.split.insert((list.clone(), bucket), ());
         Ok(())
+    }
+
+    async fn is_large(&self, list: &List, bucket: Bucket) -> Result<bool> {
+        // Where rows come and go, those that went are read over all the same for a while: what was written counts.
+        if matches!(list.0, Table::Unindexed | Table::ThreadsByActivity | Table::DiscussionsByActivity) {
+            return Ok(rand::random_ratio(SPLITS, LOOKS));
+        }
+        let table = list.0.name();
+        let text = format!("SELECT COUNT(*) FROM {table} WHERE partition = ? AND bucket = ?");
+        let found = self.cassandra.rows("counting a bucket", &text, (&list.1, bucket.to_bytes())).await?;
+        let (rows,) = found.first_row::<(i64,)>().map_err(unreadable)?;
+        Ok(u64::try_from(rows).unwrap_or(0) >= self.bucket_rows)
     }
 
     /// Notes that a bucket may hold rows, before it does.
@@ -173,9 +203,7 @@ impl Lists {
         if bucket == Bucket::ROOT || self.noted.contains_key(&(list.clone(), bucket)) {
             return Ok(());
         }
-        const TEXT: &str =
-            "INSERT INTO buckets_by_list (partition, bucket, clustering, value) VALUES (?, 0x, ?, 0x)";
-        self.cassandra.run("noting a bucket", TEXT, (list_key(list), bucket.to_bytes())).await?;
+        self.cassandra.run("noting a bucket", NOTE, (list_key(list), bucket.to_bytes())).await?;
         self.noted.insert((list.clone(), bucket), ());
         Ok(())
     }
@@ -300,5 +328,5 @@ fn list_key(list: &List) -> Vec<u8> {
 }
 
 fn unreadable(error: impl std::error::Error + Send + Sync + 'static) -> Error {
-    Error::permanent("reading rows of a form that is not ours", error)
+    Error::transient("reading rows of a form that is not ours", error)
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::Bound;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use schema::{AccountId, Error, Result, Row, Scan, Table};
+use schema::{AccountId, Error, Partitions, Result, Row, Scan, Table};
 use scylla::statement::unprepared::Statement;
 use scylla::value::CqlValue;
 
@@ -85,7 +85,7 @@ impl CassandraStore {
         let pages = self.cassandra.session().execute_iter(statement, values).await;
         let rows = pages.map_err(|error| Error::transient("reading rows", error))?;
         let rows = rows.rows_stream::<(Vec<u8>, Option<Vec<u8>>)>();
-        let rows = rows.map_err(|error| Error::permanent("reading rows", error))?;
+        let rows = rows.map_err(|error| Error::transient("reading rows", error))?;
         rows.map_err(|error| Error::transient("reading rows", error))
             .try_filter_map(async |(clustering, value)| Ok(value.map(|value| (clustering, value))))
             .take(limit)
@@ -97,36 +97,28 @@ impl CassandraStore {
     async fn walk(&self, table: &str, account: AccountId) -> Result<BTreeSet<(Vec<u8>, Vec<u8>)>> {
         // Where buckets are noted, the table's number stands before the partition.
         let skipped = usize::from(table == BUCKETS);
-        let is_of = |partition: &[u8]| {
-            partition.get(skipped..).is_some_and(|partition| partition.starts_with(account.as_bytes()))
+        let mut own = BTreeSet::new();
+        let visit = |partition: Vec<u8>, bucket| {
+            if partition.get(skipped..).is_some_and(|partition| partition.starts_with(account.as_bytes())) {
+                own.insert((partition, bucket));
+            }
         };
-        self.cassandra.walk(table, is_of).await
+        self.cassandra.walk(table, visit).await?;
+        Ok(own)
     }
 
     pub(super) async fn partitions_of(
         &self,
         table: Table,
-        account: AccountId,
-        after: Option<[u8; 16]>,
+        of: &[u8],
+        after: Option<Vec<u8>>,
         limit: usize,
-    ) -> Result<Vec<[u8; 16]>> {
-        let mut of: BTreeSet<[u8; 16]> = BTreeSet::new();
-        for (partition, _) in self.walk(table.name(), account).await? {
-            let own: Option<[u8; 16]> = partition.get(16..).and_then(|own| own.try_into().ok());
-            of.extend(own.filter(|own| after.is_none_or(|after| *own > after)));
-        }
-        let mut page = Vec::new();
-        for own in of {
-            // One whose rows are all deleted may still be told of.
-            let scan = Scan::all(table, schema::pair(account, &own), 1);
-            if !schema::MailStore::scan(self, &scan).await?.is_empty() {
-                page.push(own);
-                if page.len() == limit {
-                    break;
-                }
-            }
-        }
-        Ok(page)
+    ) -> Result<Partitions> {
+        let (walked, next) = self.cassandra.walk_page(table.name(), after, limit).await?;
+        // Finer buckets beside the root, which knows that it is split even without rows, make no other partition.
+        let found =
+            walked.into_iter().filter(|(partition, bucket)| bucket.is_empty() && partition.starts_with(of));
+        Ok(Partitions { found: found.map(|(partition, _)| partition).collect(), next })
     }
 
     pub(super) async fn remove_rows_of(&self, account: AccountId) -> Result<()> {

@@ -1,6 +1,9 @@
-//! A bad line to a server: it can be cut, and it can lose the answers.
+//! A bad line to a server: it can be cut, lose the answers, be slow, end in mid-answer, and garble what comes back.
+
+#![allow(dead_code, clippy::unwrap_used)]
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -8,11 +11,19 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+/// What becomes of what the server answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Line {
+pub enum Line {
     Open,
-    /// What the server answers is lost.
+    /// It is lost.
     Mute,
+    /// It comes so much later.
+    Slow(Duration),
+    /// After so many more octets of a connection, that ends.
+    Short(usize),
+    /// Of every so many octets of a connection the last is another.
+    Garbled(usize),
+    /// Nothing goes either way, and no connection is taken.
     Cut,
 }
 
@@ -23,9 +34,10 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// A line to `server`, `host:port`.
+    /// A line to `server`, `host:port`, at the same host.
     pub async fn to(server: String) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let host = server.rsplit_once(':').map_or("127.0.0.1", |(host, _)| host);
+        let listener = TcpListener::bind((host, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (line, state) = watch::channel(Line::Open);
         let accepting = tokio::spawn(async move {
@@ -37,8 +49,8 @@ impl Proxy {
                 let Ok(server) = TcpStream::connect(&server).await else { continue };
                 let (from_client, to_client) = client.into_split();
                 let (from_server, to_server) = server.into_split();
-                tokio::spawn(carry(from_client, to_server, state.clone(), false));
-                tokio::spawn(carry(from_server, to_client, state.clone(), true));
+                tokio::spawn(ask(from_client, to_server, state.clone()));
+                tokio::spawn(answer(from_server, to_client, state.clone()));
             }
         });
         Self { address, line, accepting }
@@ -48,19 +60,24 @@ impl Proxy {
         self.address
     }
 
+    /// From now on, also on connections that are there.
+    pub fn set(&self, line: Line) {
+        self.line.send_replace(line);
+    }
+
     /// Breaks every connection and takes no new one.
     pub fn cut(&self) {
-        self.line.send_replace(Line::Cut);
+        self.set(Line::Cut);
     }
 
     /// Loses what the server answers from now on.
     pub fn mute(&self) {
-        self.line.send_replace(Line::Mute);
+        self.set(Line::Mute);
     }
 
     /// Takes connections again.
     pub fn open(&self) {
-        self.line.send_replace(Line::Open);
+        self.set(Line::Open);
     }
 }
 
@@ -71,22 +88,51 @@ impl Drop for Proxy {
     }
 }
 
-async fn carry(
-    mut from: OwnedReadHalf,
-    mut to: OwnedWriteHalf,
-    mut line: watch::Receiver<Line>,
-    answers: bool,
-) {
+/// The next octets; `None` where the connection ends or the line is cut.
+async fn next(
+    from: &mut OwnedReadHalf,
+    octets: &mut [u8],
+    line: &mut watch::Receiver<Line>,
+) -> Option<usize> {
+    tokio::select! {
+        _ = line.wait_for(|line| *line == Line::Cut) => None,
+        read = from.read(octets) => read.ok().filter(|number| *number > 0),
+    }
+}
+
+async fn ask(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut line: watch::Receiver<Line>) {
     let mut octets = vec![0; 64 * 1024];
-    loop {
-        let number = tokio::select! {
-            cut = line.wait_for(|line| *line == Line::Cut) => { drop(cut); return }
-            read = from.read(&mut octets) => match read { Ok(0) | Err(_) => return, Ok(number) => number },
-        };
-        if answers && *line.borrow() == Line::Mute {
-            continue;
-        }
+    while let Some(number) = next(&mut from, &mut octets, &mut line).await {
         if to.write_all(&octets[..number]).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn answer(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut line: watch::Receiver<Line>) {
+    let mut octets = vec![0; 64 * 1024];
+    // Since when the line is as it is now, and how many octets have come since.
+    let (mut was, mut passed) = (Line::Open, 0);
+    while let Some(number) = next(&mut from, &mut octets, &mut line).await {
+        let octets = &mut octets[..number];
+        let now = *line.borrow();
+        if now != was {
+            (was, passed) = (now, 0);
+        }
+        let mut end = number;
+        match now {
+            Line::Open => {}
+            Line::Mute => continue,
+            Line::Cut => return,
+            Line::Slow(time) => tokio::time::sleep(time).await,
+            Line::Short(after) => end = end.min(after - passed),
+            Line::Garbled(every) => {
+                let places = (passed..).zip(octets.iter_mut());
+                places.filter(|(place, _)| place % every == every - 1).for_each(|(_, octet)| *octet ^= 0x80);
+            }
+        }
+        passed += number;
+        if to.write_all(&octets[..end]).await.is_err() || end < number {
             return;
         }
     }

@@ -99,7 +99,7 @@ pub async fn on_servers_of_its_own(story: impl AsyncFnOnce(schema::Backend, &std
     remove(&options).await;
 }
 
-async fn remove(options: &Options) {
+pub async fn remove(options: &Options) {
     let session =
         scylla::client::session_builder::SessionBuilder::new().known_nodes(&options.cassandra.nodes);
     let session = session.build().await.unwrap();
