@@ -61,6 +61,9 @@ class Workplace:
 class Signet:
     """One instance on free ports: its data, its key and its log lie under `home`."""
 
+    # What the program is told to be; nothing is the whole of it.
+    roles: tuple[str, ...] = ()
+
     def __init__(self, home: pathlib.Path, log_level: str = "info", **variables: str):
         self.home = home
         self.data = home / "data"
@@ -88,7 +91,7 @@ class Signet:
         assert PROGRAM.exists(), f"{PROGRAM} is missing: cargo build --release --bin signet"
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
-                [PROGRAM], env=self.environment, cwd=self.home, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                [PROGRAM, *self.roles], env=self.environment, cwd=self.home, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
         (self.home / "signet.pid").write_text(str(self.process.pid))
 
@@ -181,27 +184,35 @@ class Client:
         self.connection = None
         self.token = None
 
-    def call(self, method: str, path: str, body=None, headers=None) -> Answer:
-        """Any call, whatever it answers."""
+    def connect(self) -> http.client.HTTPConnection:
+        """A new connection, opened by its first call."""
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+
+    def try_call(self, method: str, path: str, body=None, headers=None) -> Answer:
+        """Any call, whatever it answers; HTTPException or OSError when it is not answered."""
         send = dict(headers or {})
         if self.token:
             send["Authorization"] = f"Bearer {self.token}"
         if body is not None:
             send.setdefault("Content-Type", "application/json")
             body = json.dumps(body).encode()
-        for last in (False, True):
-            if self.connection is None:
-                self.connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-            try:
-                self.connection.request(method, path, body, send)
-                return Answer(self.connection.getresponse())
-            except (http.client.HTTPException, OSError):
-                # A kept connection may have been closed meanwhile: once more on a new one.
-                self.connection.close()
-                self.connection = None
-                if last:
-                    raise
-        raise AssertionError("unreachable")
+        if self.connection is None:
+            self.connection = self.connect()
+        try:
+            self.connection.request(method, path, body, send)
+            return Answer(self.connection.getresponse())
+        except (http.client.HTTPException, OSError):
+            self.connection.close()
+            self.connection = None
+            raise
+
+    def call(self, method: str, path: str, body=None, headers=None) -> Answer:
+        """Any call, whatever it answers."""
+        try:
+            return self.try_call(method, path, body, headers)
+        except (http.client.HTTPException, OSError):
+            # A kept connection may have been closed meanwhile: once more on a new one.
+            return self.try_call(method, path, body, headers)
 
     def ask(self, method: str, path: str, expected: int, body=None, headers=None) -> Answer:
         """A call that must answer `expected`."""
@@ -289,6 +300,14 @@ class Story:
         """`with story.step("…"):` notes the sentence as held unless the block raises."""
         return _Step(self, sentence)
 
+    def tell(self, body, *arguments) -> None:
+        """Runs `body(story, …)`; that it raises is a sentence that does not hold."""
+        try:
+            body(self, *arguments)
+        except Exception as error:
+            traceback.print_exc()
+            self.check("the story came to its end", False, repr(error))
+
     def end(self) -> None:
         """Prints `N passed, N failed` and ends the process, with 1 unless all held and something was checked."""
         print(f"{self.passed} passed, {self.failed} failed", flush=True)
@@ -301,10 +320,7 @@ def tell(name: str, body, log_level: str = "info", **variables: str) -> None:
     story, place = Story(), Workplace(name)
     signet = Signet(place / "signet", log_level, **variables)
     try:
-        body(story, place, signet)
-    except Exception as error:
-        traceback.print_exc()
-        story.check("the story came to its end", False, repr(error))
+        story.tell(body, place, signet)
     finally:
         signet.kill()
         if story.failed and signet.log.exists():

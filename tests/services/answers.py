@@ -10,9 +10,9 @@ SECONDS = 5.0
 ONE, ALL = 0x0001, 0x0005
 
 
-def cassandra(host: str, port: int, query: str, consistency: int) -> bytes:
+def cassandra(host: str, port: int, query: str, consistency: int, seconds: float = SECONDS) -> bytes:
     """What a query in the native protocol, version 4, yields."""
-    with socket.create_connection((host, port), timeout=SECONDS) as connection:
+    with socket.create_connection((host, port), timeout=seconds) as connection:
         # STARTUP, answered by READY.
         expect_frame(connection, 0x01, struct.pack(">H", 1) + text("CQL_VERSION") + text("3.0.0"), 0x02)
         # QUERY, answered by RESULT.
@@ -46,19 +46,24 @@ def elasticsearch(host: str, port: int, path: str) -> dict:
 
 
 def rabbitmq(host: str, port: int) -> None:
-    """Logs in with AMQP 0-9-1 and opens the virtual host, as RabbitMQ's guest."""
+    """Logs in with AMQP 0-9-1, as RabbitMQ's guest."""
     with socket.create_connection((host, port), timeout=SECONDS) as connection:
-        connection.sendall(b"AMQP\x00\x00\x09\x01")
-        expect_method(connection, 10)  # start
-        login = b"\x00guest\x00guest"
-        answer = struct.pack(">I", 0) + short("PLAIN") + struct.pack(">I", len(login)) + login + short("en_US")
-        send_method(connection, 11, answer)
-        expect_method(connection, 30)  # tune
-        send_method(connection, 31, struct.pack(">HIH", 1, 131072, 0))
-        send_method(connection, 40, short("/") + b"\x00\x00")
-        expect_method(connection, 41)  # open
+        log_in(connection)
         send_method(connection, 50, struct.pack(">H", 200) + short("") + struct.pack(">HH", 0, 0))
         expect_method(connection, 51)  # closed
+
+
+def log_in(connection: socket.socket) -> None:
+    """The start of AMQP 0-9-1, to the opened virtual host."""
+    connection.sendall(b"AMQP\x00\x00\x09\x01")
+    expect_method(connection, 10)  # start
+    login = b"\x00guest\x00guest"
+    answer = struct.pack(">I", 0) + short("PLAIN") + struct.pack(">I", len(login)) + login + short("en_US")
+    send_method(connection, 11, answer)
+    expect_method(connection, 30)  # tune
+    send_method(connection, 31, struct.pack(">HIH", 1, 131072, 0))
+    send_method(connection, 40, short("/") + b"\x00\x00")
+    expect_method(connection, 41)  # open
 
 
 def send_method(connection: socket.socket, method: int, arguments: bytes) -> None:
