@@ -1,6 +1,7 @@
 //! The connection to Cassandra that rows and blobs share.
 
 mod clock;
+mod retry;
 mod tables;
 
 use std::collections::BTreeSet;
@@ -16,7 +17,6 @@ use scylla::client::execution_profile::ExecutionProfile;
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
 use scylla::errors::{DbError, ExecutionError, RequestAttemptError, UseKeyspaceError};
-use scylla::policies::retry::FallthroughRetryPolicy;
 use scylla::policies::speculative_execution::SimpleSpeculativeExecutionPolicy;
 use scylla::response::PagingState;
 use scylla::response::query_result::{QueryResult, QueryRowsResult};
@@ -25,6 +25,7 @@ use scylla::statement::unprepared::Statement;
 use scylla::statement::{Consistency, SerialConsistency};
 use scylla::value::CqlValue;
 
+use self::retry::PrepareAgain;
 pub use self::tables::{Applied, VERSION, apply_schema, schema_version};
 use crate::certificates;
 use crate::options::CassandraOptions;
@@ -101,7 +102,7 @@ impl Cassandra {
         let mut statement = Statement::new(text);
         statement.set_is_idempotent(false);
         // Made twice, it would find its own value and say that it was not set.
-        statement.set_retry_policy(Some(Arc::new(FallthroughRetryPolicy::new())));
+        statement.set_retry_policy(Some(Arc::new(PrepareAgain::only())));
         let answer = self.session.execute_unpaged(statement, values).await?;
         let rows = answer.into_rows_result().map_err(|_| ExecutionError::EmptyPlan)?;
         let row: scylla::value::Row = rows.first_row().map_err(|_| ExecutionError::EmptyPlan)?;
@@ -175,6 +176,7 @@ async fn connect(options: &CassandraOptions) -> Result<Session, StartError> {
         .consistency(consistency)
         .serial_consistency(Some(serial))
         .request_timeout(Some(options.request_time))
+        .retry_policy(Arc::new(PrepareAgain::or_repeat()))
         .speculative_execution_policy(Some(Arc::new(SimpleSpeculativeExecutionPolicy {
             max_retry_count: 1,
             retry_interval: SILENCE,
