@@ -5,13 +5,14 @@ mod claim;
 mod feed;
 mod lists;
 mod partitions;
+mod reads;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::future::try_join_all;
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use futures_util::{TryStreamExt as _, stream};
 use schema::{
     AccountId, Change, ChangePage, Durability, MailStore, Millis, Partitions, Position, Result, Row, RowKey,
     Scan, Table, Write,
@@ -124,25 +125,6 @@ impl CassandraStore {
         Arc::new(Self { cassandra, lists, positions: Positions::default(), minutes })
     }
 
-    async fn value(&self, key: &RowKey) -> Result<Option<Vec<u8>>> {
-        match kind(key.table) {
-            Kind::ByTime => self.lists.value(key).await,
-            Kind::Claimed => Ok(self.claim(key).await?.and_then(|claim| claim.value)),
-            Kind::Plain => self.plain_value(key).await,
-        }
-    }
-
-    async fn plain_value(&self, key: &RowKey) -> Result<Option<Vec<u8>>> {
-        let text = format!(
-            "SELECT value FROM {} WHERE partition = ? AND bucket = ? AND clustering = ?",
-            key.table.name()
-        );
-        let bucket = bucket::of_row(key);
-        let found = self.cassandra.rows("reading a row", &text, (&key.partition, bucket, &key.clustering));
-        let row = found.await?.maybe_first_row::<(Vec<u8>,)>();
-        Ok(row.map_err(|error| schema::Error::transient("reading a row", error))?.map(|(value,)| value))
-    }
-
     /// Carries out writes as of `as_of` (microseconds), those of the feed last.
     async fn carry_out(&self, writes: Vec<Write>, as_of: i64) -> Result<()> {
         let (mut last, mut changes) = (HashMap::new(), Vec::new());
@@ -234,8 +216,7 @@ fn micros(at: Millis) -> i64 {
 impl MailStore for CassandraStore {
     async fn get(&self, keys: &[RowKey]) -> Result<Vec<Option<Vec<u8>>>> {
         let _timed = timed("get");
-        let values = keys.iter().cloned().map(|key| async move { self.value(&key).await });
-        stream::iter(values).buffered(AT_ONCE).try_collect().await
+        self.values(keys).await
     }
 
     async fn scan(&self, scan: &Scan) -> Result<Vec<Row>> {

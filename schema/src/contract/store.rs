@@ -66,6 +66,27 @@ pub async fn values_come_in_the_order_of_their_keys(store: &dyn MailStore) {
     put(store, of_message(account, 3), b"three").await;
     let keys = [of_message(account, 3), of_message(account, 2), of_message(account, 1)];
     assert_eq!(store.get(&keys).await.unwrap(), [Some(b"three".to_vec()), None, Some(b"one".to_vec())]);
+
+    // Of several tables, some taken away, some never there, one asked for twice.
+    let account = AccountId::random();
+    let mut expected = Vec::new();
+    for number in 0..90 {
+        for key in [of_message(account, number), claimed(account, number), in_list(account, &[number])] {
+            let value = [key.table as u8, number].to_vec();
+            if number % 4 != 1 {
+                put(store, key.clone(), &value).await;
+            }
+            if number % 4 == 2 {
+                store.write(vec![Write::Delete(key.clone())], Durability::Now).await.unwrap();
+            }
+            expected.push((key, matches!(number % 4, 0 | 3).then_some(value)));
+        }
+    }
+    expected.reverse();
+    expected.push(expected[0].clone());
+    let (keys, values): (Vec<_>, Vec<_>) = expected.into_iter().unzip();
+    assert_eq!(store.get(&keys).await.unwrap(), values);
+    assert_eq!(store.get(&[]).await.unwrap(), Vec::<Option<Vec<u8>>>::new());
 }
 
 /// `partitions`: each partition of a table that begins so and holds a row, once, in pages.
