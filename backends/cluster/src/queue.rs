@@ -19,6 +19,7 @@ mod letters;
 mod link;
 mod message;
 mod moving;
+mod receipt;
 mod session;
 mod topology;
 
@@ -26,8 +27,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::future::join_all;
-use lapin::options::BasicAckOptions;
 use schema::{Clock, DeadLetter, Depth, Error, Job, JobQueue, Lease, Millis, Result, SystemClock};
 use tokio::sync::{Mutex as Turn, Notify};
 use tokio::task::JoinHandle;
@@ -216,10 +215,7 @@ impl JobQueue for RabbitQueue {
         };
         queue.held.changed.notify_waiters();
         let acking = async {
-            let acks = done.iter().map(|done| done.acker.ack(BasicAckOptions::default()));
-            // Of a channel that is closed RabbitMQ has taken the jobs back: their leases are over.
-            let results: lapin::Result<Vec<bool>> = join_all(acks).await.into_iter().collect();
-            results.map(drop).map_err(failed(ACK))
+            receipt::acknowledge(done.into_iter().map(|done| done.receipt)).await.map_err(failed(ACK))
         };
         queue.in_time(ACK, acking).await
     }

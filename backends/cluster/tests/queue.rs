@@ -547,3 +547,32 @@ async fn a_caller_that_goes_away_leaves_nothing_leased() {
     take_all(&queue, 0..5).await;
     assert_eq!(queue.depth().await.unwrap(), Depth::default());
 }
+
+/// Jobs of one account are put into the index together; and RabbitMQ loses no acknowledgement however many come at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_takes_all_that_waits_and_what_is_acknowledged_does_not_come_again() {
+    let queues = Queues::new().await;
+    let publisher = queues.connect().await;
+    for number in 0..1_000 {
+        publish(&publisher, number..number + 1).await;
+    }
+    // Every third one goes elsewhere, so that not all of a lease can be acknowledged by one command.
+    let queue = queues.connect().await;
+    let (mut sizes, mut taken) = (Vec::new(), Vec::new());
+    while taken.len() < 1_000 {
+        let leases = queue.lease(100, LONG, DEADLINE).await.unwrap();
+        sizes.push(leases.len());
+        taken.extend(jobs(&leases));
+        for lease in leases.iter().filter(|lease| lease.id % 3 == 0) {
+            queue.bury(lease.id, "it is the third").await.unwrap();
+        }
+        let done: Vec<_> = leases.into_iter().filter(|lease| lease.id % 3 != 0).collect();
+        let (later, first): (Vec<_>, Vec<_>) = done.iter().map(|lease| lease.id).partition(|id| id % 3 == 1);
+        queue.ack(&first).await.unwrap();
+        queue.ack(&later).await.unwrap();
+    }
+    assert!(sizes.len() <= 12, "{sizes:?}");
+    assert_eq!(taken.iter().collect::<HashSet<_>>().len(), 1_000, "{sizes:?}");
+    assert_eq!(queue.lease(100, LONG, Duration::from_secs(2)).await.unwrap(), []);
+    assert_eq!(publisher.lease(100, LONG, NO_TIME).await.unwrap(), []);
+}

@@ -1,6 +1,5 @@
 //! Taking jobs.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -10,9 +9,10 @@ use lapin::types::FieldTable;
 use schema::{Error, Lease, Result};
 use tokio::time::{Instant, timeout_at};
 
-use super::leases::{Delivered, Hold, Step};
+use super::leases::{Delivered, Step};
 use super::message::{Message, unchanged};
 use super::moving::LOST;
+use super::receipt::{Receipt, receipts};
 use super::session::Outgoing;
 use super::{AWAY, LEASE, Queue, failed};
 
@@ -74,7 +74,7 @@ impl Queue {
     }
 
     /// Up to `number` jobs, all that RabbitMQ has if it has no more; waits for the first one until `until`.
-    async fn fetch(&self, number: u16, until: Instant) -> Result<Vec<(Delivery, Arc<Hold>)>> {
+    async fn fetch(&self, number: u16, until: Instant) -> Result<Vec<(Delivery, Receipt)>> {
         let session = self.link.session(until.max(Instant::now())).await;
         let session = session.ok_or_else(|| Error::transient(LEASE, AWAY))?;
         let opening = async {
@@ -103,28 +103,33 @@ impl Queue {
         };
         self.in_time(LEASE, ending).await?;
         drop(consumer);
-        let hold = Arc::new(Hold { _lane: lane, session });
-        Ok(came.into_iter().map(|delivery| (delivery, Arc::clone(&hold))).collect())
+        let receipt =
+            receipts(lane, session, came.iter().map(|delivery| delivery.delivery_tag).max().unwrap_or(0));
+        let with_receipt = |delivery: Delivery| {
+            let receipt = receipt(delivery.delivery_tag);
+            (delivery, receipt)
+        };
+        Ok(came.into_iter().map(with_receipt).collect())
     }
 
     /// Leases what came, and sends on what is not to be leased.
-    async fn admit(&self, came: Vec<(Delivery, Arc<Hold>)>, time: Duration) -> Result<Vec<Lease>> {
+    async fn admit(&self, came: Vec<(Delivery, Receipt)>, time: Duration) -> Result<Vec<Lease>> {
         let (mut ready, mut sent_on) = (Vec::new(), Vec::new());
-        for (delivery, hold) in came {
+        for (delivery, receipt) in came {
             let Some(message) = Message::read(&delivery) else {
                 tracing::warn!("a job of a kind that this version does not know waits for one that does");
                 let (queue, _) = self.names.delayed(UNKNOWN_WAITS);
                 let properties = unchanged(&delivery);
-                sent_on.push((Outgoing { queue, body: delivery.data, properties }, delivery.acker, hold));
+                sent_on.push((Outgoing { queue, body: delivery.data, properties }, receipt));
                 continue;
             };
-            let delivered = Delivered { message, acker: delivery.acker, hold };
+            let delivered = Delivered { message, receipt };
             if !delivered.message.left.is_zero() {
                 // Its delay is longer than the longest queue's.
-                sent_on.push((self.outgoing(&delivered.message), delivered.acker, delivered.hold));
+                sent_on.push((self.outgoing(&delivered.message), delivered.receipt));
             } else if delivered.message.is_given_up() {
                 let outgoing = self.buried(&delivered.message, LOST);
-                sent_on.push((outgoing, delivered.acker, delivered.hold));
+                sent_on.push((outgoing, delivered.receipt));
             } else {
                 ready.push(delivered);
             }
@@ -132,7 +137,7 @@ impl Queue {
         let (leases, left) = self.held.lock().add(ready, Instant::now() + time);
         self.held.changed.notify_waiters();
         for delivered in left {
-            sent_on.push((self.outgoing(&delivered.message), delivered.acker, delivered.hold));
+            sent_on.push((self.outgoing(&delivered.message), delivered.receipt));
         }
         match self.send_on(sent_on).await {
             Err(error) if leases.is_empty() => Err(error),

@@ -3,31 +3,23 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use lapin::Acker;
 use schema::{Lease, Millis};
 use tokio::time::Instant;
 
 use super::message::Message;
-use super::session::{Lane, Session};
+use super::receipt::Receipt;
+use super::session::Session;
 
 /// A job that has lost so many leases is leased by itself, and while it is held no other of its kind is: it may be what
 /// ends the process. One lease is lost by every job that is held when the connection breaks, or beside such a job, and
 /// says nothing yet.
 const SUSPECT: u32 = 2;
 
-/// The lane that jobs came by. It closes with the last of them, and RabbitMQ takes back what was delivered on it and
-/// not seen here.
-pub(super) struct Hold {
-    pub(super) _lane: Lane,
-    pub(super) session: Arc<Session>,
-}
-
 /// A job that was delivered.
 #[derive(Clone)]
 pub(super) struct Delivered {
     pub(super) message: Message,
-    pub(super) acker: Acker,
-    pub(super) hold: Arc<Hold>,
+    pub(super) receipt: Receipt,
 }
 
 struct Held {
@@ -166,7 +158,7 @@ impl Leases {
 
     /// Forgets what came by a connection that broke: RabbitMQ delivers it again.
     pub(super) fn forget(&mut self, session: &Arc<Session>) {
-        let lost = |delivered: &Delivered| Arc::ptr_eq(&delivered.hold.session, session);
+        let lost = |delivered: &Delivered| Arc::ptr_eq(delivered.receipt.session(), session);
         let ids: Vec<_> =
             self.held.iter().filter(|(_, held)| lost(&held.delivered)).map(|(id, _)| *id).collect();
         for id in ids {

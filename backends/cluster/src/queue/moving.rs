@@ -3,14 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
-use lapin::Acker;
-use lapin::options::{BasicAckOptions, BasicNackOptions};
 use schema::{Error, Result};
 use tokio::time::Instant;
 
-use super::leases::{Delivered, Hold};
+use super::leases::Delivered;
 use super::message::Message;
+use super::receipt::{Receipt, acknowledge};
 use super::session::Outgoing;
 use super::{Held, Queue};
 
@@ -64,8 +62,7 @@ impl Queue {
 
     /// Gives back what was delivered and not leased.
     pub(super) async fn give_back(&self, delivered: Vec<Delivered>) -> Result<()> {
-        let back =
-            |delivered: Delivered| (self.outgoing(&delivered.message), delivered.acker, delivered.hold);
+        let back = |delivered: Delivered| (self.outgoing(&delivered.message), delivered.receipt);
         self.send_on(delivered.into_iter().map(back).collect()).await
     }
 
@@ -86,7 +83,7 @@ impl Queue {
             for &id in ids {
                 let Some(delivered) = leases.begin_move(id) else { continue };
                 moves.push(Moving { held: &self.held, id, done: false });
-                sent_on.push((outgoing(&delivered.message), delivered.acker, delivered.hold));
+                sent_on.push((outgoing(&delivered.message), delivered.receipt));
             }
         }
         self.send_on(sent_on).await?;
@@ -95,17 +92,16 @@ impl Queue {
     }
 
     /// Publishes messages and acknowledges those that they take the place of.
-    pub(super) async fn send_on(&self, mut sent_on: Vec<(Outgoing, Acker, Arc<Hold>)>) -> Result<()> {
+    pub(super) async fn send_on(&self, mut sent_on: Vec<(Outgoing, Receipt)>) -> Result<()> {
         // What came by a connection that broke is RabbitMQ's again: sent on it would be there twice.
-        sent_on.retain(|(_, _, hold)| hold.session.is_open());
-        let Some((_, _, hold)) = sent_on.first() else { return Ok(()) };
-        let session = Arc::clone(&hold.session);
-        let (messages, places): (Vec<_>, Vec<_>) =
-            sent_on.into_iter().map(|(message, acker, hold)| (message, (acker, hold))).unzip();
+        sent_on.retain(|(_, receipt)| receipt.session().is_open());
+        let Some((_, receipt)) = sent_on.first() else { return Ok(()) };
+        let session = Arc::clone(receipt.session());
+        let (messages, receipts): (Vec<_>, Vec<_>) = sent_on.into_iter().unzip();
         let sending = async {
             session.publish(messages).await.map_err(|error| Error::transient(MOVE, error))?;
             // Where this fails the connection is lost, and the job is there twice.
-            join_all(places.iter().map(|(acker, _)| acker.ack(BasicAckOptions::default()))).await;
+            let _ = acknowledge(receipts).await;
             Ok(())
         };
         self.in_time(MOVE, sending).await
@@ -144,14 +140,13 @@ impl Queue {
                 true => self.buried(&message, LOST),
                 false => self.outgoing(&message),
             };
-            (outgoing, delivered.acker.clone(), Arc::clone(&delivered.hold))
+            (outgoing, delivered.receipt.clone())
         };
         if let Err(error) = self.send_on(expired.iter().map(again).collect()).await {
             tracing::warn!(%error, jobs = expired.len(), "jobs whose leases ran out go back uncounted");
             for (_, delivered) in &expired {
-                let options = BasicNackOptions { requeue: true, ..BasicNackOptions::default() };
                 // Where this fails the connection is lost, and RabbitMQ takes them back by itself.
-                let _ = tokio::time::timeout(self.request_time, delivered.acker.nack(options)).await;
+                let _ = tokio::time::timeout(self.request_time, delivered.receipt.give_back()).await;
             }
         }
         moves.into_iter().for_each(Moving::done);

@@ -91,6 +91,15 @@ pub(super) enum Unpublished {
 pub(super) struct Lane {
     channel: Channel,
     runtime: Handle,
+    lingers: Duration,
+}
+
+impl Lane {
+    /// The same lane, that stays open for so long once it is dropped.
+    pub(super) fn lingering(mut self, lingers: Duration) -> Self {
+        self.lingers = lingers;
+        self
+    }
 }
 
 impl Deref for Lane {
@@ -103,8 +112,9 @@ impl Deref for Lane {
 
 impl Drop for Lane {
     fn drop(&mut self) {
-        let channel = self.channel.clone();
+        let (channel, lingers) = (self.channel.clone(), self.lingers);
         self.runtime.spawn(async move {
+            tokio::time::sleep(lingers).await;
             // What fails to close is closed already.
             let _ = channel.close(200, "OK".into()).await;
         });
@@ -202,7 +212,7 @@ impl Session {
 
     pub(super) async fn lane(&self) -> lapin::Result<Lane> {
         let channel = self.connection.create_channel().await?;
-        Ok(Lane { channel, runtime: self.runtime.clone() })
+        Ok(Lane { channel, runtime: self.runtime.clone(), lingers: Duration::ZERO })
     }
 
     /// Returns once RabbitMQ has all messages on the disks of a quorum. On an error some of them may be there.

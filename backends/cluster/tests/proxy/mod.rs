@@ -27,9 +27,17 @@ pub enum Line {
     Cut,
 }
 
+/// How a line is, and how often it was cut: a connection that began before the last cut is over, also if nobody looked
+/// while the line was down.
+#[derive(Clone, Copy)]
+struct State {
+    line: Line,
+    cuts: u32,
+}
+
 pub struct Proxy {
     address: SocketAddr,
-    line: watch::Sender<Line>,
+    state: watch::Sender<State>,
     accepting: JoinHandle<()>,
 }
 
@@ -39,21 +47,22 @@ impl Proxy {
         let host = server.rsplit_once(':').map_or("127.0.0.1", |(host, _)| host);
         let listener = TcpListener::bind((host, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (line, state) = watch::channel(Line::Open);
+        let (own, state) = watch::channel(State { line: Line::Open, cuts: 0 });
         let accepting = tokio::spawn(async move {
             loop {
                 let Ok((client, _)) = listener.accept().await else { return };
-                if *state.borrow() == Line::Cut {
+                let began = *state.borrow();
+                if began.line == Line::Cut {
                     continue;
                 }
                 let Ok(server) = TcpStream::connect(&server).await else { continue };
                 let (from_client, to_client) = client.into_split();
                 let (from_server, to_server) = server.into_split();
-                tokio::spawn(ask(from_client, to_server, state.clone()));
-                tokio::spawn(answer(from_server, to_client, state.clone()));
+                tokio::spawn(ask(from_client, to_server, state.clone(), began.cuts));
+                tokio::spawn(answer(from_server, to_client, state.clone(), began.cuts));
             }
         });
-        Self { address, line, accepting }
+        Self { address, state: own, accepting }
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -62,7 +71,10 @@ impl Proxy {
 
     /// From now on, also on connections that are there.
     pub fn set(&self, line: Line) {
-        self.line.send_replace(line);
+        self.state.send_modify(|state| {
+            state.cuts += u32::from(line == Line::Cut);
+            state.line = line;
+        });
     }
 
     /// Breaks every connection and takes no new one.
@@ -92,30 +104,36 @@ impl Drop for Proxy {
 async fn next(
     from: &mut OwnedReadHalf,
     octets: &mut [u8],
-    line: &mut watch::Receiver<Line>,
+    state: &mut watch::Receiver<State>,
+    cuts: u32,
 ) -> Option<usize> {
     tokio::select! {
-        _ = line.wait_for(|line| *line == Line::Cut) => None,
+        _ = state.wait_for(|state| state.cuts != cuts) => None,
         read = from.read(octets) => read.ok().filter(|number| *number > 0),
     }
 }
 
-async fn ask(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut line: watch::Receiver<Line>) {
+async fn ask(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut state: watch::Receiver<State>, cuts: u32) {
     let mut octets = vec![0; 64 * 1024];
-    while let Some(number) = next(&mut from, &mut octets, &mut line).await {
+    while let Some(number) = next(&mut from, &mut octets, &mut state, cuts).await {
         if to.write_all(&octets[..number]).await.is_err() {
             return;
         }
     }
 }
 
-async fn answer(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut line: watch::Receiver<Line>) {
+async fn answer(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut state: watch::Receiver<State>,
+    cuts: u32,
+) {
     let mut octets = vec![0; 64 * 1024];
     // Since when the line is as it is now, and how many octets have come since.
     let (mut was, mut passed) = (Line::Open, 0);
-    while let Some(number) = next(&mut from, &mut octets, &mut line).await {
+    while let Some(number) = next(&mut from, &mut octets, &mut state, cuts).await {
         let octets = &mut octets[..number];
-        let now = *line.borrow();
+        let now = state.borrow().line;
         if now != was {
             (was, passed) = (now, 0);
         }
