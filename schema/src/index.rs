@@ -126,16 +126,21 @@ pub struct Hits {
     pub total_is_lower_bound: bool,
 }
 
-/// The search index. All calls are for one account; none ever sees another's tokens.
+/// The search index. Nothing that is found or taken out for one account is another's.
 #[async_trait]
 pub trait SearchIndex: Send + Sync {
+    /// Adds messages of an account, as [`SearchIndex::put_all`] does those of many.
+    async fn put(&self, account: AccountId, messages: Vec<IndexedMessage>) -> Result<()> {
+        self.put_all(vec![(account, messages)]).await
+    }
+
     /// Adds messages. When it returns they are found. A message that is already there is replaced, so a repeated put
     /// changes nothing. It is durable no later than what the caller writes next: a job acknowledged after it is never
     /// gone while the put is lost.
     ///
     /// # Errors
     /// Those of the backend; then some or none of the messages may be found, and the same put may be made again.
-    async fn put(&self, account: AccountId, messages: Vec<IndexedMessage>) -> Result<()>;
+    async fn put_all(&self, messages: Vec<(AccountId, Vec<IndexedMessage>)>) -> Result<()>;
 
     /// Takes messages out. When it returns they are not found. Unknown ids are ignored.
     async fn remove(&self, account: AccountId, messages: &[MessageId]) -> Result<()>;

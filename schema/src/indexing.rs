@@ -27,8 +27,8 @@ impl Account {
     /// What the index is to see of a message; `None` if there is none with this id. Opens and analyses the bytes: it
     /// takes CPU time in proportion to the size.
     pub async fn indexed_message(&self, id: MessageId) -> Result<Option<IndexedMessage>> {
-        let Some(row) = self.message_row(id).await? else { return Ok(None) };
-        let Some(raw) = self.raw(id).await? else { return Ok(None) };
+        let (row, raw) = tokio::try_join!(self.message_row(id), self.raw(id))?;
+        let (Some(row), Some(raw)) = (row, raw) else { return Ok(None) };
         let terms = mail::parse(&raw, &self.instance.settings.limits).terms();
         self.count_language(id, terms.language()).await?;
         let words = terms.iter().filter(|term| term.form == Form::Word).count();

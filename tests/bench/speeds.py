@@ -211,10 +211,19 @@ class Bench:
     def octets_each(self) -> float:
         """Octets of a message in Elasticsearch, once all are in one segment."""
         name = self.platform.name
+        wait_until("documents are kept for their recovery no more", lambda: self.is_released(name), 120)
         for step in ("_flush", "_forcemerge?max_num_segments=1", "_flush", "_refresh"):
             self.servers.elasticsearch("POST", f"/{name}/{step}")
         stats = self.servers.elasticsearch("GET", f"/{name}/_stats/store,docs")["_all"]["primaries"]
         return stats["store"]["size_in_bytes"] / stats["docs"]["count"]
+
+    def is_released(self, name: str) -> bool:
+        """Whether Elasticsearch may forget what it was sent: until each copy of a shard is known to hold a document, it keeps
+        the source for the copy's recovery, also where the mapping wants none (`_recovery_source`)."""
+        shards = self.servers.elasticsearch("GET", f"/{name}/_stats?level=shards")["indices"]
+        copies = [copy for index in shards.values() for shard in index["shards"].values() for copy in shard]
+        newest = lambda copy: copy["seq_no"]["max_seq_no"]
+        return all(lease["retaining_seq_no"] > newest(copy) for copy in copies for lease in copy["retention_leases"]["leases"])
 
     def processes(self) -> None:
         rates = {}

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
-use schema::{AccountId, Instance, Job, Lease, MessageId};
+use schema::{Instance, Job, Lease};
 use tokio_util::sync::CancellationToken;
 
 use crate::outcome::{Outcome, delay};
@@ -26,28 +26,20 @@ impl Batch {
         Self { instance, settings, leases, outcomes }
     }
 
-    /// Runs the jobs, those that put messages into the index together by account. Once `stop` is cancelled no other
+    /// Runs the jobs, those that put messages into the index together. Once `stop` is cancelled no other
     /// one is begun.
     pub(crate) async fn run(&mut self, stop: &CancellationToken) {
-        let mut to_index: BTreeMap<AccountId, Vec<(usize, MessageId)>> = BTreeMap::new();
-        let mut others = Vec::new();
+        let (mut to_index, mut others) = (Vec::new(), Vec::new());
         for (at, lease) in self.leases.iter().enumerate() {
             match lease.job {
-                Job::IndexMessage { account, message } => {
-                    to_index.entry(account).or_default().push((at, message));
-                }
+                Job::IndexMessage { account, message } => to_index.push((account, message)),
                 other => others.push((at, other)),
             }
         }
-        for (account, wanted) in to_index {
-            if stop.is_cancelled() {
-                return;
-            }
-            let (places, ids): (Vec<usize>, Vec<MessageId>) = wanted.into_iter().unzip();
-            let outcomes =
-                jobs::index_message::run(&self.instance, &self.settings, account, &ids, stop).await;
-            for (at, outcome) in places.into_iter().zip(outcomes) {
-                self.outcomes[at] = outcome;
+        let outcomes = jobs::index_message::run(&self.instance, &self.settings, &to_index, stop).await;
+        for (lease, own) in self.leases.iter().zip(&mut self.outcomes) {
+            if let Job::IndexMessage { account, message } = lease.job {
+                *own = outcomes.get(&(account, message)).cloned().unwrap_or(Outcome::Release);
             }
         }
         for (at, job) in others {
@@ -76,7 +68,7 @@ impl Batch {
             Job::PurgeAccount { account } => {
                 caught(async move { jobs::purge_account::run(&instance, account).await }).await
             }
-            // Those are run together, by account.
+            // Those are run together.
             Job::IndexMessage { .. } => return Outcome::Release,
         };
         match result {

@@ -27,12 +27,13 @@ struct Failing {
 
 #[async_trait]
 impl SearchIndex for Failing {
-    async fn put(&self, account: AccountId, messages: Vec<IndexedMessage>) -> Result<()> {
+    async fn put_all(&self, all: Vec<(AccountId, Vec<IndexedMessage>)>) -> Result<()> {
         if self.faults.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok() {
-            self.failed.fetch_add(u32::try_from(messages.len()).unwrap(), Ordering::SeqCst);
+            let messages: usize = all.iter().map(|(_, messages)| messages.len()).sum();
+            self.failed.fetch_add(u32::try_from(messages).unwrap(), Ordering::SeqCst);
             (self.fault)()?;
         }
-        self.index.put(account, messages).await
+        self.index.put_all(all).await
     }
 
     async fn remove(&self, account: AccountId, messages: &[MessageId]) -> Result<()> {

@@ -87,26 +87,30 @@ impl ElasticIndex {
 
 #[async_trait]
 impl SearchIndex for ElasticIndex {
-    async fn put(&self, account: AccountId, messages: Vec<IndexedMessage>) -> Result<()> {
+    async fn put_all(&self, messages: Vec<(AccountId, Vec<IndexedMessage>)>) -> Result<()> {
         let _time = timed("index.put");
-        let what = "messages could not be put into the search index";
-        let mut bulk = Bulk::new(&self.nodes, &self.alias, account, what);
+        let mut bulk = Bulk::new(&self.nodes, &self.alias, "messages could not be put into the search index");
+        let all: Vec<_> = messages
+            .iter()
+            .flat_map(|(account, messages)| messages.iter().map(move |message| (*account, message)))
+            .collect();
         // Of two copies only the last is sent: one that has to be sent again would come after the other.
         let mut seen = HashSet::new();
-        let mut last: Vec<_> = messages.iter().rev().filter(|message| seen.insert(message.id)).collect();
+        let mut last: Vec<_> =
+            all.into_iter().rev().filter(|(account, message)| seen.insert((*account, message.id))).collect();
         last.reverse();
-        for message in last {
-            bulk.put(message.id, &document(message)).await?;
+        for (account, message) in last {
+            bulk.put(account, message.id, &document(message)).await?;
         }
         bulk.finish().await
     }
 
     async fn remove(&self, account: AccountId, messages: &[MessageId]) -> Result<()> {
         let _time = timed("index.remove");
-        let what = "messages could not be removed from the search index";
-        let mut bulk = Bulk::new(&self.nodes, &self.alias, account, what);
+        let mut bulk =
+            Bulk::new(&self.nodes, &self.alias, "messages could not be removed from the search index");
         for &message in messages {
-            bulk.delete(message).await?;
+            bulk.delete(account, message).await?;
         }
         bulk.finish().await
     }

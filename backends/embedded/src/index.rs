@@ -133,16 +133,18 @@ impl Index {
 
 #[async_trait]
 impl SearchIndex for Index {
-    async fn put(&self, account: AccountId, messages: Vec<IndexedMessage>) -> Result<()> {
-        if messages.is_empty() {
+    async fn put_all(&self, messages: Vec<(AccountId, Vec<IndexedMessage>)>) -> Result<()> {
+        if messages.iter().all(|(_, messages)| messages.is_empty()) {
             return Ok(());
         }
         self.run(move |store| {
-            lock(&store.changed).insert(account);
-            let _lock = store.lock(account);
-            if Writer::open(store, account)?.put(&messages)? {
-                // Each put makes one segment, so that one merge for each put keeps up.
-                Writer::open(store, account)?.merge(Manifest::due)?;
+            for (account, messages) in messages.into_iter().filter(|(_, messages)| !messages.is_empty()) {
+                lock(&store.changed).insert(account);
+                let _lock = store.lock(account);
+                if Writer::open(store, account)?.put(&messages)? {
+                    // Each put makes one segment, so that one merge for each put keeps up.
+                    Writer::open(store, account)?.merge(Manifest::due)?;
+                }
             }
             Ok(())
         })

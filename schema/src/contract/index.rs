@@ -258,8 +258,9 @@ pub async fn an_account_may_be_filled_again_after_its_removal(index: &dyn Search
 /// No account finds the messages of another, also where ids and tokens are the same.
 pub async fn no_account_finds_the_messages_of_another(index: &dyn SearchIndex) -> Result<()> {
     let accounts = [AccountId::random(), AccountId::random(), AccountId::random()];
-    index.put(accounts[0], vec![message(1, &[A, B]), message(2, &[A])]).await?;
-    index.put(accounts[1], vec![message(1, &[A]), message(3, &[C])]).await?;
+    let first = vec![message(1, &[A, B]), message(2, &[A])];
+    let second = vec![message(1, &[A]), message(3, &[C])];
+    index.put_all(vec![(accounts[0], first), (accounts[2], vec![]), (accounts[1], second)]).await?;
     assert_eq!(found(index, accounts[0], &Query::All).await?, [1, 2]);
     assert_eq!(found(index, accounts[1], &Query::All).await?, [1, 3]);
     assert_eq!(found(index, accounts[2], &Query::All).await?, []);

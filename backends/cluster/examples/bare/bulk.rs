@@ -13,6 +13,9 @@ use crate::Failure;
 use crate::elastic::{Elastic, Recorded, recorded};
 use crate::measure::in_parallel;
 
+/// How long Elasticsearch may take to learn what its copies hold; it looks every 30 s.
+const RELEASE_TIME: Duration = Duration::from_secs(120);
+
 #[derive(Args)]
 pub(crate) struct Bulk {
     /// A node of Elasticsearch, `http://host:port`.
@@ -103,12 +106,35 @@ impl Bulk {
 
     /// Octets on the disk, once all is in one segment.
     async fn kept(&self, elastic: &Elastic) -> Result<f64, Failure> {
+        let deadline = Instant::now() + RELEASE_TIME;
+        while !self.is_released(elastic).await? {
+            if Instant::now() > deadline {
+                return Err("documents are still kept for their recovery".into());
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
         for step in ["_flush", "_forcemerge?max_num_segments=1", "_flush", "_refresh"] {
             elastic.ask(Method::Post, &format!("{}/{step}", self.index), String::new()).await?;
         }
         let stats = elastic.json(Method::Get, &format!("{}/_stats/store", self.index), String::new()).await?;
         let octets = stats.pointer("/_all/primaries/store/size_in_bytes").and_then(Value::as_f64);
         octets.ok_or_else(|| "no size is told".into())
+    }
+
+    /// Whether Elasticsearch may forget what it was sent: until each copy of a shard is known to hold a document, it keeps
+    /// the source for the copy's recovery, also where the mapping wants none (`_recovery_source`).
+    async fn is_released(&self, elastic: &Elastic) -> Result<bool, Failure> {
+        let path = format!("{}/_stats?level=shards", self.index);
+        let stats = elastic.json(Method::Get, &path, String::new()).await?;
+        let shards = stats["indices"][&self.index]["shards"].as_object().ok_or("no shards are told")?;
+        let copies = shards.values().filter_map(Value::as_array).flatten();
+        Ok(copies.into_iter().all(|copy| {
+            let leases = copy["retention_leases"]["leases"].as_array();
+            leases
+                .into_iter()
+                .flatten()
+                .all(|lease| lease["retaining_seq_no"].as_i64() > copy["seq_no"]["max_seq_no"].as_i64())
+        }))
     }
 }
 
@@ -121,13 +147,11 @@ fn lines(documents: &[Document], number: u64) -> String {
 }
 
 fn documents(request: &Recorded) -> Vec<Document> {
-    let parameters = request.path.split_once('?').map_or("", |(_, parameters)| parameters);
-    let routing = parameters.split('&').find_map(|parameter| parameter.strip_prefix("routing="));
     let lines: Vec<&str> = request.body.lines().collect();
     let puts = lines.chunks_exact(2).filter_map(|pair| {
         let action: Value = serde_json::from_str(pair[0]).ok()?;
-        let id = action.pointer("/index/_id")?.as_str()?.to_owned();
-        Some(Document { id, routing: routing.unwrap_or_default().to_owned(), line: pair[1].to_owned() })
+        let of = |name: &str| Some(action.pointer(name)?.as_str()?.to_owned());
+        Some(Document { id: of("/index/_id")?, routing: of("/index/routing")?, line: pair[1].to_owned() })
     });
     puts.collect()
 }

@@ -1,4 +1,4 @@
-//! Many writes to one account's documents, as few requests.
+//! Many writes to documents, as few requests.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -44,12 +44,17 @@ impl Done {
     }
 }
 
+/// Where a document stands.
+fn place(account: AccountId, message: MessageId) -> String {
+    let (id, routing) = (document_id(account, message), routing(account));
+    format!("{{\"_id\":\"{id}\",\"routing\":\"{routing}\"}}")
+}
+
 /// Writes that are gathered and sent. What one of them meets does not hold up the others.
 pub(super) struct Bulk<'a> {
     nodes: &'a Nodes,
     path: String,
     what: &'static str,
-    account: AccountId,
     pending: Vec<String>,
     octets: usize,
     /// The worst that a write met.
@@ -58,21 +63,19 @@ pub(super) struct Bulk<'a> {
 
 impl<'a> Bulk<'a> {
     /// Writes to the index behind `alias`, which are to do `what`.
-    pub(super) fn new(nodes: &'a Nodes, alias: &str, account: AccountId, what: &'static str) -> Self {
+    pub(super) fn new(nodes: &'a Nodes, alias: &str, what: &'static str) -> Self {
         let path = format!("{alias}/_bulk");
-        Self { nodes, path, what, account, pending: Vec::new(), octets: 0, failure: None }
+        Self { nodes, path, what, pending: Vec::new(), octets: 0, failure: None }
     }
 
     /// Adds a document or puts it in the place of the one with its id.
-    pub(super) async fn put(&mut self, message: MessageId, document: &str) -> Result<()> {
-        let id = document_id(self.account, message);
-        self.add(format!("{{\"index\":{{\"_id\":\"{id}\"}}}}\n{document}\n")).await
+    pub(super) async fn put(&mut self, account: AccountId, message: MessageId, document: &str) -> Result<()> {
+        self.add(format!("{{\"index\":{}}}\n{document}\n", place(account, message))).await
     }
 
     /// Takes a document away if it is there.
-    pub(super) async fn delete(&mut self, message: MessageId) -> Result<()> {
-        let id = document_id(self.account, message);
-        self.add(format!("{{\"delete\":{{\"_id\":\"{id}\"}}}}\n")).await
+    pub(super) async fn delete(&mut self, account: AccountId, message: MessageId) -> Result<()> {
+        self.add(format!("{{\"delete\":{}}}\n", place(account, message))).await
     }
 
     async fn add(&mut self, lines: String) -> Result<()> {
@@ -98,11 +101,9 @@ impl<'a> Bulk<'a> {
     /// Sends what is pending, again what the server is too busy for, until the time of a request is over.
     async fn send(&mut self, refresh: bool) -> Result<(), Failure> {
         let deadline = self.nodes.deadline();
-        let routing = routing(self.account);
         let timeout = format!("{}ms", deadline.saturating_duration_since(Instant::now()).as_millis());
         // A missing alias must not become an index of that name.
         let parameters = [
-            ("routing", routing.as_str()),
             ("refresh", if refresh { "true" } else { "false" }),
             ("timeout", timeout.as_str()),
             ("require_alias", "true"),
