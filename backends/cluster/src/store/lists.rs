@@ -327,6 +327,6 @@ fn list_key(list: &List) -> Vec<u8> {
     [&[list.0 as u8][..], &list.1].concat()
 }
 
-fn unreadable(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+pub(super) fn unreadable(error: impl std::error::Error + Send + Sync + 'static) -> Error {
     Error::transient("reading rows of a form that is not ours", error)
 }

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use schema::{Error, Result, RowKey, Table};
+use schema::{Result, RowKey, Table};
 
+use super::lists::unreadable;
 use super::{AT_ONCE, CassandraStore, Kind, bucket, kind};
 
 /// Rows that one request asks for: its coordinator waits for the slowest of their nodes.
@@ -77,8 +78,4 @@ impl CassandraStore {
         let row = found.await?.maybe_first_row::<(Vec<u8>,)>().map_err(unreadable)?;
         Ok(row.map(|(value,)| value))
     }
-}
-
-fn unreadable(error: impl std::error::Error + Send + Sync + 'static) -> Error {
-    Error::transient("reading rows of a form that is not ours", error)
 }
