@@ -72,7 +72,7 @@ fn a_bad_line_to_cassandra_or_elasticsearch_means_try_again_and_then_all_goes_on
     kept.push("first".to_owned());
     let (list, search) = ("/v1/messages?mailbox=inbox&limit=200", "/v1/search?q=wombat&limit=200");
     let wait_for_hits = |number: usize, line: Line| {
-        wait_seconds(90, &format!("{number} hits after {line:?}"), || {
+        wait_seconds(180, &format!("{number} hits after {line:?}"), || {
             listed(&client, search, line).filter(|hits| hits.len() == number)
         });
     };
@@ -94,11 +94,11 @@ fn a_bad_line_to_cassandra_or_elasticsearch_means_try_again_and_then_all_goes_on
         listed(&client, list, line);
         cassandra.open();
         // postfix sends it again; the same bytes are the same message.
-        wait_seconds(90, &format!("mail taken after {line:?}"), || {
+        wait_seconds(180, &format!("mail taken after {line:?}"), || {
             (delivered(node.lmtp, &subject) == 250).then_some(())
         });
         kept.push(subject);
-        let heads = wait_seconds(90, &format!("lists after {line:?}"), || listed(&client, list, line));
+        let heads = wait_seconds(180, &format!("lists after {line:?}"), || listed(&client, list, line));
         let mut subjects: Vec<_> = heads.iter().map(|head| head["subject"].as_str().unwrap()).collect();
         subjects.sort_unstable();
         let mut wanted = kept.clone();
@@ -107,7 +107,7 @@ fn a_bad_line_to_cassandra_or_elasticsearch_means_try_again_and_then_all_goes_on
         wait_for_hits(kept.len(), line);
     }
     let ready = || Http::new(node.internal).call("GET", "/health/ready", None).status == 200;
-    wait_seconds(60, "ready", || ready().then_some(()));
+    wait_seconds(120, "ready", || ready().then_some(()));
     assert_eq!(node.json(&["check"])["ok"], true);
     assert!(node.terminate().0.success());
 }

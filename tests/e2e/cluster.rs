@@ -236,7 +236,7 @@ fn a_killed_node_leaves_the_list_and_loses_its_periodic_job() {
     let mut command = dying.command(&["workers"]);
     command.env("SIGNET_STEP", "a periodic job: begun:1").stdout(Stdio::null()).stderr(Stdio::null());
     let mut process = command.spawn().unwrap();
-    let ended = wait_seconds(60, "its death", || process.try_wait().unwrap());
+    let ended = wait_seconds(120, "its death", || process.try_wait().unwrap());
     assert!(!ended.success());
     let left = |api: &Signet| api.json(&["jobs", "list"])["periodic"].as_array().unwrap().clone();
     let held =
@@ -252,7 +252,7 @@ fn a_killed_node_leaves_the_list_and_loses_its_periodic_job() {
     assert!(killed.elapsed() < Duration::from_secs(30), "{:?}", killed.elapsed());
     assert!(listed(&api).iter().any(|node| node["nodeId"] == ids[0].as_str()));
     let taker = id_of(&api, &workers);
-    wait_seconds(60, "the job of the dead node done by another", || {
+    wait_seconds(120, "the job of the dead node done by another", || {
         let job = left(&api).into_iter().find(|job| job["job"] == held["job"])?;
         (job["last"]["nodeId"] == taker.as_str() && job["last"]["failed"] == false).then_some(())
     });

@@ -191,7 +191,7 @@ fn break_all(servers: &Servers, accounts: [AccountId; 2], heads: &[HashMap<usize
 
 /// The scrubber's last run, once there is one after `before`.
 fn scrubbed(api: &Signet, before: &Value) -> Value {
-    wait_seconds(120, "a run of the scrubber", || {
+    wait_seconds(300, "a run of the scrubber", || {
         let jobs = api.json(&["jobs", "list"]);
         let last = jobs["periodic"].as_array()?.iter().find(|job| job["job"] == "scrub")?["last"].clone();
         (!last.is_null() && last != *before).then_some(last)
@@ -253,12 +253,12 @@ fn what_is_lost_behind_its_back_is_found_and_repaired_while_it_serves() {
         let marked: Vec<_> = (0..MESSAGES).step_by(MARKED).map(|number| &heads[&number]).collect();
         let body = json!({ "ids": marked, "keywords": { "marked": true } });
         assert_eq!(client.call("POST", "/v1/messages/batch", Some(body)).status, 200);
-        wait_seconds(120, "all indexed", || {
+        wait_seconds(300, "all indexed", || {
             let found = client.get("/v1/search?q=wombat");
             (found["complete"] == true && found["total"] == MESSAGES).then_some(())
         });
     }
-    wait_seconds(60, "agreement but for the forgotten one", || {
+    wait_seconds(120, "agreement but for the forgotten one", || {
         (check(&api, &[])["drift"] == json!({ "missingIndexEntries": 1 })).then_some(())
     });
     assert_eq!(clients[0].found("platypus"), [] as [Value; 0]);
@@ -296,7 +296,7 @@ fn what_is_lost_behind_its_back_is_found_and_repaired_while_it_serves() {
         let note = wait_for("the scrubber's note", || {
             servers.rows("periodic_jobs", &[]).into_iter().find(|row| row.clustering == b"scrub")
         });
-        wait_seconds(60, "no young bytes", || (delivered.elapsed() > YOUNG).then_some(()));
+        wait_seconds(120, "no young bytes", || (delivered.elapsed() > YOUNG).then_some(()));
         let broken = break_all(&servers, accounts, &heads);
         let answered = calls.load(Ordering::SeqCst);
         let sealed = servers.value(&note);
@@ -311,7 +311,7 @@ fn what_is_lost_behind_its_back_is_found_and_repaired_while_it_serves() {
         assert!(calls.load(Ordering::SeqCst) > answered, "it served meanwhile");
 
         // What needs a job is done soon after.
-        wait_seconds(120, "agreement but for the lost bytes", || {
+        wait_seconds(300, "agreement but for the lost bytes", || {
             (check(&api, &[])["drift"] == json!({ "unreadableBytes": 1 })).then_some(())
         });
         let metric = |name| json!(counted(&workers, name));
@@ -326,7 +326,7 @@ fn what_is_lost_behind_its_back_is_found_and_repaired_while_it_serves() {
     });
 
     for (client, before) in clients.iter().zip(&before) {
-        let after = wait_seconds(60, "every message in the index", || {
+        let after = wait_seconds(120, "every message in the index", || {
             let search = "/v1/search?q=wombat&sort=date";
             let after = answers(client);
             (after[search] == before[search]).then_some(after)

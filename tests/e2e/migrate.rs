@@ -100,7 +100,7 @@ impl Story {
         for (id, _, before) in &self.messages {
             assert_eq!(&state(&client, id), before);
         }
-        wait_seconds(120, "the index", || {
+        wait_seconds(300, "the index", || {
             let answer = client.get("/v1/search?q=wombat");
             (answer["complete"] == true).then_some(())
         });
@@ -109,12 +109,12 @@ impl Story {
         let subject = format!("it is new on {}", node.api);
         deliver(node, &subject);
         let new = id_of(&client, &subject);
-        wait_seconds(60, "the new message in the feed", || {
+        wait_seconds(120, "the new message in the feed", || {
             let page = client.get(&format!("/v1/changes?since={now}"));
             let changes = page["changes"].as_array().unwrap().clone();
             changes.iter().any(|change| change["id"] == new.as_str()).then_some(())
         });
-        wait_seconds(120, "agreement", || (node.json(&["check"])["ok"] == true).then_some(()));
+        wait_seconds(300, "agreement", || (node.json(&["check"])["ok"] == true).then_some(()));
     }
 }
 

@@ -11,9 +11,9 @@ use tempfile::TempDir;
 
 pub const PASSWORD: &str = "correct horse battery staple";
 
-/// Calls `condition` until it gives something; the test ends after half a minute.
+/// Calls `condition` until it gives something; the test ends after a minute.
 pub fn wait_for<T>(what: &str, condition: impl FnMut() -> Option<T>) -> T {
-    wait_seconds(30, what, condition)
+    wait_seconds(60, what, condition)
 }
 
 /// The same with another deadline.
