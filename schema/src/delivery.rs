@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::time::Instant;
 
-use crate::deletion::{self, Deletion, as_of};
+use crate::deletion::{self, as_of};
 use crate::entry::Entry;
 use crate::states::is_destroyed;
 use crate::{
@@ -89,21 +89,18 @@ impl Account {
 
         let message = RowKey::of_message(Table::Messages, self.id, id);
         let state_row = RowKey::of_message(Table::States, self.id, id);
-        let [mark, _] = deletion::rows(self.id, id, 0);
-        let mut found = self.backend().store.get(&[message.clone(), mark, state_row.clone()]).await?;
-        let (before, mark, row) = (found.pop().flatten(), found.pop().flatten(), found.pop().flatten());
+        let mut found = self.backend().store.get(&[message.clone(), state_row.clone()]).await?;
+        let (before, row) = (found.pop().flatten(), found.pop().flatten());
         let is_destroyed = is_destroyed(before.as_deref());
         if let (Some(sealed), false) = (&row, is_destroyed) {
             let row: MessageRow = value::open(&self.keys, &message, sealed)?;
             self.finish_earlier(id, &row).await?;
             return Ok(Kept { id, is_new: false });
         }
-        let deletion = mark.as_deref().map(Deletion::from_bytes).transpose()?;
+        let deletion = if is_destroyed { self.deletion(id).await? } else { None };
         // Without a mark yet, it is being deleted right now.
-        let stays_deleted = match deletion {
-            Some(deletion) => !deletion.is_over(self.instance.now()),
-            None => is_destroyed,
-        };
+        let stays_deleted =
+            is_destroyed && deletion.is_none_or(|deletion| !deletion.is_over(self.instance.now()));
         if stays_deleted && !arrival.revive {
             self.wait_until_durable().await?;
             return Ok(Kept { id, is_new: false });

@@ -79,7 +79,8 @@ impl Account {
         Ok(split)
     }
 
-    async fn linked_threads(&self, links: &[Vec<u8>]) -> Result<BTreeSet<ThreadId>> {
+    /// The threads that the ids of a message lead to, as their link rows say it.
+    async fn linked_threads(&self, links: &[Vec<u8>]) -> Result<Vec<ThreadId>> {
         let of = |link: &Vec<u8>| Scan::all(Table::Links, link.clone(), THREADS_PER_LINK);
         let scans: Vec<_> = links.iter().map(of).collect();
         let mut threads = BTreeSet::new();
@@ -91,8 +92,7 @@ impl Account {
             let found = try_join_all(found).await?;
             threads.extend(found.iter().flatten().filter_map(|(thread, _)| ThreadId::from_slice(thread)));
         }
-        let threads: Vec<_> = threads.into_iter().collect();
-        Ok(self.roots(&threads).await?.into_iter().collect())
+        Ok(threads.into_iter().collect())
     }
 
     /// The thread of a message, where it connects some made one, and whether it did.
@@ -106,8 +106,8 @@ impl Account {
         let link = |id: &String| pair(self.id, &self.hash16("link", &[id.as_bytes()]));
         let links: Vec<_> = keys.ids.iter().map(link).collect();
         let known = self.linked_threads(&links).await?;
-        let candidate = match known.first() {
-            Some(&thread) => thread,
+        let candidate = match self.roots(&known).await?.into_iter().min() {
+            Some(thread) => thread,
             None if keys.is_reply && !keys.has_links => {
                 self.thread_of_subject(incoming, received_at).await?.unwrap_or(ThreadId(id.0))
             }
@@ -122,7 +122,13 @@ impl Account {
         self.backend().store.write(rows.collect(), Durability::Later).await?;
 
         let (mut root, mut connects) = (candidate, false);
-        for thread in self.linked_threads(&links).await? {
+        let found = self.linked_threads(&links).await?;
+        // A thread that begins here is part of no other, unless somebody has linked to it, too.
+        if known.is_empty() && found == [candidate] {
+            return Ok((candidate, false));
+        }
+        let roots: BTreeSet<_> = self.roots(&found).await?.into_iter().collect();
+        for thread in roots {
             if thread != root {
                 root = self.merge(root, thread).await?;
                 connects = true;

@@ -14,8 +14,8 @@ use async_trait::async_trait;
 use futures_util::future::try_join_all;
 use futures_util::{TryStreamExt as _, stream};
 use schema::{
-    AccountId, Change, ChangePage, Durability, MailStore, Millis, Partitions, Position, Result, Row, RowKey,
-    Scan, Table, Write,
+    AccountId, ChangePage, Durability, MailStore, Millis, Partitions, Position, Result, Row, RowKey, Scan,
+    Table, Write,
 };
 use scylla::statement::batch::{Batch, BatchType};
 use scylla::statement::unprepared::Statement;
@@ -67,6 +67,7 @@ fn kind(table: Table) -> Kind {
 }
 
 /// One statement of a batch.
+#[derive(Clone)]
 struct Request {
     text: String,
     values: Vec<CqlValue>,
@@ -125,7 +126,8 @@ impl CassandraStore {
         Arc::new(Self { cassandra, lists, positions: Positions::default(), minutes })
     }
 
-    /// Carries out writes as of `as_of` (microseconds), those of the feed last.
+    /// Carries out writes as of `as_of` (microseconds). Entries of the feed may be seen before what they tell of, but no
+    /// cursor stands behind them before that is seen, too.
     async fn carry_out(&self, writes: Vec<Write>, as_of: i64) -> Result<()> {
         let (mut last, mut changes) = (HashMap::new(), Vec::new());
         for write in writes {
@@ -157,9 +159,12 @@ impl CassandraStore {
         let (new, set): (Vec<_>, Vec<_>) = claimed.into_iter().partition(|(_, _, is_new)| *is_new);
         try_join_all(new.into_iter().map(|(key, value, _)| self.compare_and_set(key, None, value, vec![])))
             .await?;
+        if set.is_empty() {
+            return self.send_with_changes(requests, changes).await;
+        }
         self.send(requests).await?;
         try_join_all(set.into_iter().map(|(key, value, _)| self.force(key, value))).await?;
-        self.note(changes).await
+        self.send_with_changes(vec![], changes).await
     }
 
     /// Sends statements in batches: what goes to the server together costs it less.
@@ -198,12 +203,6 @@ impl CassandraStore {
             values.push(request.values);
         }
         self.cassandra.session().batch(&batch, values).await.map(drop).map_err(|error| failed(WHAT, error))
-    }
-
-    async fn note(&self, changes: Vec<(AccountId, Change)>) -> Result<()> {
-        try_join_all(changes.into_iter().map(|(account, change)| self.note_change(account, change)))
-            .await
-            .map(drop)
     }
 }
 

@@ -11,8 +11,8 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use schema::{AccountId, Change, ChangePage, Error, MailStore as _, Position, Result, RowKey, Scan, Table};
 
-use super::CassandraStore;
 use super::lists::ListWrite;
+use super::{CassandraStore, Request};
 
 /// Of a position so many bits, the lowest, tell entries of one millisecond apart.
 const SEQUENCE_BITS: u32 = 22;
@@ -75,22 +75,23 @@ impl CassandraStore {
         Position(now_millis().saturating_sub(behind) << SEQUENCE_BITS)
     }
 
-    /// Writes an entry. It is durable when this returns, and was so in time.
-    pub(super) async fn note_change(&self, account: AccountId, change: Change) -> Result<()> {
+    /// Sends statements, and entries of the feed with them. All is durable when this returns, and was so in time.
+    pub(super) async fn send_with_changes(
+        &self,
+        requests: Vec<Request>,
+        changes: Vec<(AccountId, Change)>,
+    ) -> Result<()> {
+        if changes.is_empty() {
+            return self.send(requests).await;
+        }
         let time = self.cassandra.options.change_time;
         let began = Instant::now();
         loop {
-            let position = self.positions.next();
             let begun = Instant::now();
-            let clustering = [&place(position)[..], &change.to_bytes()].concat();
-            let write = ListWrite {
-                key: RowKey::new(Table::Changes, *account.as_bytes(), clustering),
-                value: Some(Vec::new()),
-                as_of: self.cassandra.stamp(),
-                is_new: true,
-            };
-            let requests = self.lists.requests(vec![write]).await?;
-            match tokio::time::timeout(time, self.send(requests)).await {
+            let entries = changes.iter().map(|(account, change)| self.entry(*account, *change)).collect();
+            let mut all = self.lists.requests(entries).await?;
+            all.extend(requests.iter().cloned());
+            match tokio::time::timeout(time, self.send(all)).await {
                 Ok(Ok(())) if begun.elapsed() < time => return Ok(()),
                 Ok(Err(error)) => return Err(error),
                 _ if began.elapsed() > time.max(self.cassandra.options.request_time) => {
@@ -98,6 +99,17 @@ impl CassandraStore {
                 }
                 _ => {}
             }
+        }
+    }
+
+    /// The row of an entry that begins to be written now.
+    fn entry(&self, account: AccountId, change: Change) -> ListWrite {
+        let clustering = [&place(self.positions.next())[..], &change.to_bytes()].concat();
+        ListWrite {
+            key: RowKey::new(Table::Changes, *account.as_bytes(), clustering),
+            value: Some(Vec::new()),
+            as_of: self.cassandra.stamp(),
+            is_new: true,
         }
     }
 

@@ -146,7 +146,6 @@ impl Lists {
         if self.split.contains_key(&(list.clone(), bucket)) {
             return Ok(true);
         }
-        // Without a condition on the clustering, a partition without rows still tells what belongs to all of them.
         let text =
             format!("SELECT is_split FROM {} WHERE partition = ? AND bucket = ? LIMIT 1", list.0.name());
         let found = self.cassandra.rows("reading a bucket", &text, (&list.1, bucket.to_bytes())).await?;
@@ -294,6 +293,8 @@ impl Lists {
         if bounds.is_none() {
             return Ok(Slice { rows: vec![], is_split: self.is_split(list, bucket).await? });
         }
+        // Without bounds, a partition without rows still tells what belongs to all of them.
+        let is_bounded = !matches!((&scan.lower, &scan.upper), (Bound::Unbounded, Bound::Unbounded));
         // The server keeps lists newest first.
         text.push_str(if scan.descending {
             " ORDER BY clustering DESC LIMIT ?"
@@ -315,7 +316,7 @@ impl Lists {
         }
         if slice.is_split {
             self.split.insert((list.clone(), bucket), ());
-        } else if !tells_split {
+        } else if !tells_split && is_bounded {
             slice.is_split = self.is_split(list, bucket).await?;
         }
         Ok(slice)
