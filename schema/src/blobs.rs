@@ -16,6 +16,9 @@ pub struct Written {
     pub age: Duration,
 }
 
+/// The chunks of a message in order; `None` if there is no such blob.
+pub type Chunks = Option<Vec<Vec<u8>>>;
+
 /// The sealed chunks of every message. The store sees neither their content nor how they hang together.
 #[async_trait]
 pub trait BlobStore: Send + Sync {
@@ -30,7 +33,23 @@ pub trait BlobStore: Send + Sync {
     ) -> Result<()>;
 
     /// All chunks of a message in order, or `None` if there is no such blob.
-    async fn get(&self, account: AccountId, message: MessageId) -> Result<Option<Vec<Vec<u8>>>>;
+    async fn get(&self, account: AccountId, message: MessageId) -> Result<Chunks>;
+
+    /// The chunks of several messages, each as [`Self::get`] gives them, in the order of their ids. All are held at once, so
+    /// it is for messages of moderate size.
+    ///
+    /// # Errors
+    /// What keeps any of them from being read; what is wrong with one of them is said in its place.
+    async fn get_all(&self, account: AccountId, messages: &[MessageId]) -> Result<Vec<Result<Chunks>>> {
+        let mut found = Vec::with_capacity(messages.len());
+        for &message in messages {
+            found.push(match self.get(account, message).await {
+                Err(error) if error.is_transient() => return Err(error),
+                found => found,
+            });
+        }
+        Ok(found)
+    }
 
     /// When a message's chunks were put, or `None` if there is no such blob.
     async fn written(&self, account: AccountId, message: MessageId) -> Result<Option<Written>>;

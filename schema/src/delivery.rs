@@ -174,7 +174,7 @@ impl Account {
         if relies[1] {
             self.keep_listed(Table::DiscussionsByActivity, row.discussion.0).await?;
         }
-        self.note_unindexed(ListPosition::new(received_at, id.0));
+        self.note_unindexed(ListPosition::new(received_at, id.0)).await?;
         step!("delivery.rows");
 
         let mut jobs = vec![Job::IndexMessage { account: self.id, message: id }];
@@ -208,11 +208,11 @@ impl Account {
         if missing > 0 {
             self.keep_listed(Table::ThreadsByActivity, self.root(row.thread).await?.0).await?;
             self.keep_listed(Table::DiscussionsByActivity, row.discussion.0).await?;
-            self.note_unindexed(at);
         }
         if is_whole {
             return self.wait_until_durable().await;
         }
+        self.note_unindexed(at).await?;
         self.backend().queue.publish(vec![Job::IndexMessage { account: self.id, message: id }]).await?;
         self.tell(ChangeKind::MessageCreated, id.0);
         Ok(())
@@ -229,10 +229,6 @@ impl Account {
             Some(_) => Ok(held),
             None => Err(Error::Conflict { what: "the mailbox is not there (any more)" }),
         }
-    }
-
-    pub(crate) fn unindexed_row(&self, at: ListPosition) -> RowKey {
-        RowKey::new(Table::Unindexed, *self.id.as_bytes(), at.clustering())
     }
 
     /// The id of the discussion among these people.

@@ -1,21 +1,18 @@
-//! From a message to what the index sees of it, and how far the index has read.
+//! From a message to what the index sees of it.
 
-use std::ops::Bound;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeSet;
 
+use mail::Language;
 use mail::terms::{Field, Form, Term};
 
 use crate::index::{IndexedMessage, Posting, Token};
-use crate::instance::Unindexed;
-use crate::{Account, Durability, Job, ListPosition, MessageId, Millis, Result, RowKey, Scan, Table, Write};
+use crate::messages::NO_BYTES;
+use crate::{Account, Durability, MessageId, MessageRow, Result, RowKey, Table, Write, value};
 
-/// How far the index has read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
-    /// Everything received up to then is found.
-    pub indexed_through: Millis,
-    /// Whether everything is found.
-    pub complete: bool,
+/// What an entry of the index is made from.
+pub struct Source {
+    row: MessageRow,
+    chunks: Vec<Vec<u8>>,
 }
 
 impl Account {
@@ -24,22 +21,72 @@ impl Account {
         self.keys.token(field as u8, form as u8, text)
     }
 
-    /// What the index is to see of a message; `None` if there is none with this id. Opens and analyses the bytes: it
-    /// takes CPU time in proportion to the size.
-    pub async fn indexed_message(&self, id: MessageId) -> Result<Option<IndexedMessage>> {
-        let (row, raw) = tokio::try_join!(self.message_row(id), self.raw(id))?;
-        let (Some(row), Some(raw)) = (row, raw) else { return Ok(None) };
+    /// What the index is made from, of the first of these messages, in their order: of as many as have `octets` together,
+    /// of one at least. `None` for one that is not there.
+    ///
+    /// # Errors
+    /// What keeps any of them from being read; what is wrong with one of them is said in its place.
+    pub async fn sources(&self, ids: &[MessageId], octets: u64) -> Result<Vec<Result<Option<Source>>>> {
+        let keys: Vec<_> = ids.iter().map(|&id| RowKey::of_message(Table::Messages, self.id, id)).collect();
+        let sealed = self.backend().store.get(&keys).await?;
+        let (mut rows, mut sum) = (Vec::new(), 0);
+        for (key, sealed) in keys.iter().zip(sealed) {
+            let row = sealed.map(|sealed| value::open::<MessageRow>(&self.keys, key, &sealed)).transpose();
+            sum += row.as_ref().ok().and_then(Option::as_ref).map_or(0, |row| row.size);
+            if sum > octets && !rows.is_empty() {
+                break;
+            }
+            rows.push(row);
+        }
+        let there: Vec<_> =
+            ids.iter().zip(&rows).filter(|(_, row)| matches!(row, Ok(Some(_)))).map(|(id, _)| *id).collect();
+        let mut blobs = self.backend().blobs.get_all(self.id, &there).await?.into_iter();
+        let mut sources = Vec::with_capacity(rows.len());
+        for (&id, row) in ids.iter().zip(rows) {
+            sources.push(match row {
+                Ok(Some(row)) => match blobs.next().transpose() {
+                    Ok(chunks) => match chunks.flatten() {
+                        Some(chunks) => Ok(Some(Source { row, chunks })),
+                        // It may have been deleted in between.
+                        None => self.message_row(id).await?.map_or(Ok(None), |_| Err(NO_BYTES)),
+                    },
+                    Err(error) => Err(error),
+                },
+                Ok(None) => Ok(None),
+                Err(error) => Err(error),
+            });
+        }
+        Ok(sources)
+    }
+
+    /// What the index is to see of a message, and its language. Opens and analyses the bytes: it takes CPU time in proportion
+    /// to the size.
+    ///
+    /// # Errors
+    /// [`crate::Error::Sealed`] and [`crate::Error::Damaged`] where the bytes are not those that were kept.
+    pub fn analyse(&self, id: MessageId, source: Source) -> Result<(IndexedMessage, Option<Language>)> {
+        let Source { row, chunks } = source;
+        let raw = self.unpack(id, chunks)?;
         let terms = mail::parse(&raw, &self.instance.settings.limits).terms();
-        self.count_language(id, terms.language()).await?;
         let words = terms.iter().filter(|term| term.form == Form::Word).count();
-        Ok(Some(IndexedMessage {
+        let message = IndexedMessage {
             id,
             received_at: row.received_at,
             size: row.size,
             has_attachment: row.head.has_attachment,
             words: u32::try_from(words).unwrap_or(u32::MAX),
             postings: self.postings(&terms),
-        }))
+        };
+        Ok((message, terms.language()))
+    }
+
+    /// What the index is to see of a message; `None` if there is none with this id.
+    pub async fn indexed_message(&self, id: MessageId) -> Result<Option<IndexedMessage>> {
+        let source = self.sources(&[id], 0).await?.pop().transpose()?.flatten();
+        let Some(source) = source else { return Ok(None) };
+        let (message, language) = self.analyse(id, source)?;
+        self.count_languages(&[(id, language)]).await?;
+        Ok(Some(message))
     }
 
     /// The terms as the index sees them, by token.
@@ -75,90 +122,49 @@ impl Account {
         postings
     }
 
-    /// Notes that the index holds these messages. It is durable with the next durable write.
-    pub async fn note_indexed(&self, messages: &[(Millis, MessageId)]) -> Result<()> {
-        let rows = messages.iter().map(|&(received_at, id)| {
-            Write::Delete(self.unindexed_row(ListPosition::new(received_at, id.0)))
-        });
-        self.backend().store.write(rows.collect(), Durability::Later).await
-    }
-
-    /// How far the index has read.
-    pub async fn index_progress(&self) -> Result<Progress> {
-        let known = self.unindexed();
-        let (additions, first) = {
-            let known = known.lock().unwrap_or_else(PoisonError::into_inner);
-            (known.additions, known.first)
-        };
-        let mut scan = Scan::all(Table::Unindexed, *self.id.as_bytes(), 1);
-        // Where other processes add to it too, what this one knows says nothing.
-        if let (Some(first), false) = (first, self.backend().is_shared) {
-            scan.lower = Bound::Included(first.clustering());
-        }
-        let row = self.backend().store.scan(&scan).await?.pop();
-        let found = row.and_then(|(clustering, _)| ListPosition::from_clustering(&clustering));
-        let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.additions == additions {
-            known.first = Some(found.unwrap_or(ListPosition { at: Millis::MAX, id: [u8::MAX; 16] }));
-        }
-        Ok(match found {
-            Some(at) => Progress { indexed_through: at.at.saturating_sub(1), complete: false },
-            None => Progress { indexed_through: self.instance.now(), complete: true },
-        })
-    }
-
-    fn unindexed(&self) -> Arc<Mutex<Unindexed>> {
-        self.instance.unindexed.get_with(self.id, Arc::default)
-    }
-
-    /// Has a message put into the index once more, which waits for it until then.
-    pub async fn index_again(&self, id: MessageId, received_at: Millis) -> Result<()> {
-        let at = ListPosition::new(received_at, id.0);
-        let waits = Write::Put(self.unindexed_row(at), vec![]);
-        self.backend().store.write(vec![waits], Durability::Later).await?;
-        self.note_unindexed(at);
-        self.backend().queue.publish(vec![Job::IndexMessage { account: self.id, message: id }]).await
-    }
-
-    /// Notes that the row of a message that waits to be indexed has been written.
-    pub(crate) fn note_unindexed(&self, at: ListPosition) {
-        let known = self.unindexed();
-        let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.additions += 1;
-        known.first = known.first.map(|first| first.min(at));
-    }
-
-    /// Counts a message and its language. Counts may be off by what is counted at the same time: they only tell which
+    /// Counts messages and their languages. Counts may be off by what is counted at the same time: they only tell which
     /// languages an account uses at all.
-    async fn count_language(&self, id: MessageId, language: Option<mail::Language>) -> Result<()> {
-        let codes = [Some(ALL_LANGUAGES), language.map(|language| language as u8)];
-        let keys = codes.into_iter().flatten();
+    pub async fn count_languages(&self, messages: &[(MessageId, Option<Language>)]) -> Result<()> {
+        let codes: BTreeSet<u8> =
+            messages.iter().filter_map(|(_, language)| language.map(|language| language as u8)).collect();
+        let codes: Vec<u8> = [ALL_LANGUAGES].into_iter().chain(codes).collect();
         let keys: Vec<_> =
-            keys.map(|code| RowKey::new(Table::Languages, *self.id.as_bytes(), [code])).collect();
+            codes.iter().map(|&code| RowKey::new(Table::Languages, *self.id.as_bytes(), [code])).collect();
         let counts = self.backend().store.get(&keys).await?;
+        let counts: Vec<u32> = counts.iter().map(|count| count.as_deref().map_or(0, read_count)).collect();
         // Each count is one more version of the row until the store compacts: many messages are sampled by their ids.
-        let all = counts.first().and_then(|count| count.as_deref()).map_or(0, read_count);
-        if all >= COUNTED_ALL && !id.0[0].is_multiple_of(SAMPLED) {
-            return Ok(());
+        let is_sampled = counts[0] >= COUNTED_ALL;
+        let counted: Vec<_> =
+            messages.iter().filter(|(id, _)| !is_sampled || id.0[0].is_multiple_of(SAMPLED)).collect();
+        let of = |code: u8| {
+            let is_of = |language: Option<Language>| {
+                code == ALL_LANGUAGES || language.is_some_and(|own| own as u8 == code)
+            };
+            counted.iter().filter(|(_, language)| is_of(*language)).count()
+        };
+        let mut writes = Vec::new();
+        for ((key, code), count) in keys.into_iter().zip(codes).zip(counts) {
+            if let more @ 1.. = u32::try_from(of(code)).unwrap_or(u32::MAX) {
+                writes.push(Write::Put(key, count.saturating_add(more).to_be_bytes().to_vec()));
+            }
         }
-        let writes = keys.into_iter().zip(counts).map(|(key, count)| {
-            let count = count.map_or(0, |count| read_count(&count)).saturating_add(1);
-            Write::Put(key, count.to_be_bytes().to_vec())
-        });
-        self.backend().store.write(writes.collect(), Durability::Later).await
+        match writes.is_empty() {
+            true => Ok(()),
+            false => self.backend().store.write(writes, Durability::Later).await,
+        }
     }
 
     /// The languages that the account's messages use: those of at least one message in twenty. One that is rarer is as
     /// likely a mistake, and its stems would find words that have nothing in common.
-    pub async fn languages(&self) -> Result<Vec<mail::Language>> {
+    pub async fn languages(&self) -> Result<Vec<Language>> {
         let rows = self.instance.account_rows(Table::Languages, self.id).await?;
         let count =
             |code: u8| rows.iter().find(|(key, _)| key == &[code]).map_or(0, |(_, count)| read_count(count));
-        let is_used = |language: &mail::Language| {
+        let is_used = |language: &Language| {
             let used = count(*language as u8);
             used > 0 && u64::from(used) * 20 >= u64::from(count(ALL_LANGUAGES))
         };
-        Ok(mail::Language::ALL.into_iter().filter(is_used).collect())
+        Ok(Language::ALL.into_iter().filter(is_used).collect())
     }
 }
 

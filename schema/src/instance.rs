@@ -11,7 +11,8 @@ use crate::counts::Counts;
 use crate::keyring::Keyring;
 use crate::locks::Locks;
 use crate::opened::Opened;
-use crate::{AccountId, Backend, Clock, ListPosition, MailboxId, Millis, Result, Role};
+use crate::progress::Unindexed;
+use crate::{AccountId, Backend, Clock, MailboxId, Millis, Result, Role};
 
 /// What can be set for the whole instance.
 #[derive(Debug, Clone, Copy)]
@@ -63,16 +64,6 @@ where
         Some(time) => builder.time_to_live(time).build(),
         None => builder.build(),
     }
-}
-
-/// Below which place no message of an account waits to be indexed: what was there has left marks of deletion in the
-/// store, which a look from the start would have to pass over.
-#[derive(Debug, Default)]
-pub(crate) struct Unindexed {
-    /// Counts additions, so that a look that one of them overtook is not believed.
-    pub additions: u64,
-    /// Nothing waits before it.
-    pub first: Option<ListPosition>,
 }
 
 impl Instance {

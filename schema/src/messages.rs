@@ -4,8 +4,8 @@ use std::ops::Bound;
 
 use crate::states::is_destroyed;
 use crate::{
-    Account, ChangePage, Error, List, ListPosition, MailboxId, Message, MessageId, MessageRow, Millis,
-    Position, Result, Role, RowKey, Scan, State, Table, compression, value,
+    Account, ChangePage, Chunks, Error, List, ListPosition, MailboxId, Message, MessageId, MessageRow,
+    Millis, Position, Result, Role, RowKey, Scan, State, Table, compression, value,
 };
 
 /// Rows that one page of a listing looks at, at most, as a multiple of its length; past that the page is short.
@@ -66,6 +66,9 @@ pub(crate) fn scan_times(
         (None, None) => scan,
     }
 }
+
+/// What is said of a message that has a row alone.
+pub(crate) const NO_BYTES: Error = Error::Damaged { what: "a message without its bytes" };
 
 impl Account {
     /// The list of the messages with a keyword.
@@ -210,15 +213,33 @@ impl Account {
     pub async fn raw(&self, id: MessageId) -> Result<Option<Vec<u8>>> {
         let Some(chunks) = self.backend().blobs.get(self.id, id).await? else {
             return match self.message_row(id).await? {
-                Some(_) => Err(Error::Damaged { what: "a message without its bytes" }),
+                Some(_) => Err(NO_BYTES),
                 None => Ok(None),
             };
         };
+        self.unpack(id, chunks).map(Some)
+    }
+
+    /// The bytes of several messages, each as [`Self::raw`] gives them, in the order of their ids; `None` also where there is
+    /// a message and its bytes are not there. All are held at once.
+    ///
+    /// # Errors
+    /// What keeps any of them from being read; what is wrong with one of them is said in its place.
+    pub async fn raws(&self, ids: &[MessageId]) -> Result<Vec<Result<Option<Vec<u8>>>>> {
+        let blobs = self.backend().blobs.get_all(self.id, ids).await?;
+        let unpack = |(&id, chunks): (&MessageId, Result<Chunks>)| {
+            chunks?.map(|chunks| self.unpack(id, chunks)).transpose()
+        };
+        Ok(ids.iter().zip(blobs).map(unpack).collect())
+    }
+
+    /// The bytes in the chunks of a message.
+    pub(crate) fn unpack(&self, id: MessageId, chunks: Vec<Vec<u8>>) -> Result<Vec<u8>> {
         let packed =
             self.keys.open_blob(id.as_bytes(), &chunks).map_err(|_| Error::Sealed { what: "a blob" })?;
         // Of a message that does not compress, each is as large as the message.
         drop(chunks);
-        compression::decompress(&packed).map(Some)
+        compression::decompress(&packed)
     }
 
     /// The change feed after `since`.

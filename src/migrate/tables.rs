@@ -13,6 +13,8 @@ pub(super) fn source_of(table: Table) -> Option<Table> {
         Table::Changes | Table::FeedMarks => None,
         // They are counted as messages are put into the index.
         Table::Languages => None,
+        // Nobody remembers anything of the target yet.
+        Table::LateUnindexed => None,
         // The index of the target lacks every message.
         Table::Unindexed => Some(Table::MessagesByAccount),
         table => Some(table),

@@ -226,9 +226,10 @@ fn a_killed_node_leaves_the_list_and_loses_its_periodic_job() {
     let [api, mut lmtp] = ["api", "lmtp"].map(|role| cluster.started(role));
     let ids = [&api, &lmtp].map(|node| id_of(&api, node));
     let of = |role: &str| listed(&api).into_iter().find(|node| node["role"] == role);
+    let versions = std::fs::read_dir("schema/cassandra").unwrap().count();
     assert_eq!(
         (&of("lmtp").unwrap()["state"], &of("lmtp").unwrap()["schemaVersion"]),
-        (&"ready".into(), &2.into())
+        (&"ready".into(), &versions.into())
     );
 
     // One that dies, as by kill -9, the moment it has begun the first of its periodic jobs.

@@ -158,7 +158,7 @@ pub(crate) async fn read(
 }
 
 /// Messages above this many octets are read on a thread of their own, so that they hold up nobody.
-const APART: usize = 64 << 10;
+pub(crate) const APART: usize = 64 << 10;
 
 /// Runs what takes as long as a message is large.
 pub(crate) async fn apart<T: Send + 'static>(

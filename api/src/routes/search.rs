@@ -1,17 +1,19 @@
 //! Search.
 
+mod snippets;
+
 use std::sync::Arc;
 
 use axum::extract::State;
 
 use schema::index::{Hit, Hits, Query, Sort};
-use schema::{Account, Mailbox, MailboxId, Message, MessageId, Millis, Role, SearchIndex};
+use schema::{Account, Mailbox, MailboxId, MessageId, Millis, Role, SearchIndex};
 use serde::{Deserialize, Serialize};
-use tokio_util::task::AbortOnDropHandle;
 use utoipa::{IntoParams, ToSchema};
 use validator::Validate;
 
-use super::messages::{Head, LIMIT, apart};
+use self::snippets::with_snippets;
+use super::messages::{Head, LIMIT};
 use crate::auth::Caller;
 use crate::error::{Answer, FieldError, Problem};
 use crate::json::{Id, Time, ok};
@@ -22,8 +24,6 @@ use crate::valid::{Body, NoParameters, Parameters};
 
 /// Up to here a total is exact.
 const EXACT: u64 = 10_000;
-/// Hits whose snippets are found one after the other.
-const AT_A_TIME: usize = 10;
 /// Hits that are held against the store at once.
 const STEP: usize = 500;
 
@@ -139,12 +139,13 @@ async fn search(api: &Arc<Api>, given: SearchParameters, account: &Account) -> A
             Some(place.ok_or_else(|| foreign("cursor"))?)
         }
     };
-    let languages = account.languages().await?;
-    let mailboxes = named_mailboxes(&node, account).await?;
+    // How far the index has read, before it is searched: what it takes in meanwhile is more than is promised, never less.
+    let progress = async { Ok(account.index_progress().await?) };
+    let languages = async { Ok(account.languages().await?) };
+    let (languages, mailboxes, progress) =
+        tokio::try_join!(languages, named_mailboxes(&node, account), progress)?;
     let lookup = |text: &str| find_mailbox(&mailboxes, account, text);
     let plan = query::compile(&node, account, &languages, &lookup).map_err(syntax)?;
-    // Read before the search: what the index takes in meanwhile is more than is promised, never less.
-    let progress = account.index_progress().await?;
     let limit = usize::from(given.limit.unwrap_or(LIMIT));
     let page =
         Search { account, plan, order, candidates: api.settings.search_candidates }.page(from, limit).await?;
@@ -190,64 +191,6 @@ fn find_mailbox(mailboxes: &[Mailbox], account: &Account, text: &str) -> Option<
     let folded = text.to_lowercase();
     let in_any_case = || mailboxes.iter().find(|mailbox| mailbox.name.to_lowercase() == folded);
     by_id.or_else(by_name).or_else(in_any_case).map(|mailbox| mailbox.id)
-}
-
-/// Adds to each message where it matches. Bodies have to be opened for that, so it is done some at a time on whatever
-/// threads are free.
-async fn with_snippets(
-    api: &Arc<Api>,
-    account: &Account,
-    wanted: &Arc<Wanted>,
-    messages: Vec<Message>,
-) -> Answer<Vec<Found>> {
-    let mut messages = messages.into_iter().peekable();
-    let mut running = Vec::new();
-    while messages.peek().is_some() {
-        let some: Vec<_> = messages.by_ref().take(AT_A_TIME).collect();
-        let (api, account, wanted) = (api.clone(), account.clone(), wanted.clone());
-        running.push(AbortOnDropHandle::new(tokio::spawn(async move {
-            let mut found = Vec::with_capacity(some.len());
-            for message in some {
-                let snippet = find_snippet(&api, &account, &wanted, &message).await?;
-                found.push(Found { head: Head::new(message), snippet });
-            }
-            Ok::<_, Problem>(found)
-        })));
-    }
-    let mut found = Vec::new();
-    for some in running {
-        found.extend(some.await.map_err(|_| Problem::internal())??);
-    }
-    Ok(found)
-}
-
-/// Where the message matches: in its head if it does there, else in its text, which has to be opened.
-async fn find_snippet(
-    api: &Api,
-    account: &Account,
-    wanted: &Arc<Wanted>,
-    message: &Message,
-) -> Answer<Snippet> {
-    let head = &message.row.head;
-    let mut snippet = query::in_head(wanted, &head.subject, &head.preview);
-    if snippet.preview.is_some() || snippet.subject.is_some() || wanted.skips_body() {
-        return Ok(snippet);
-    }
-    // A hit is shown without where it matches rather than not at all.
-    let Ok(held) = api.memory.hold(message.row.size).await else { return Ok(snippet) };
-    let raw = match account.raw(message.id).await {
-        Ok(Some(raw)) => raw,
-        Err(error) if error.is_transient() => return Err(error.into()),
-        Ok(None) | Err(_) => return Ok(snippet),
-    };
-    let limits = account.instance().settings.limits;
-    let wanted = wanted.clone();
-    let find = move || {
-        let _held = held;
-        query::in_body(&wanted, &mail::parse(&raw, &limits).text_body())
-    };
-    snippet.preview = apart(message.row.size as usize, find).await?;
-    Ok(snippet)
 }
 
 /// Where a search goes on.

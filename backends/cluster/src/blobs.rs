@@ -4,13 +4,13 @@
 //! blobs have their chunks in partitions of their own, under the generation that the first row names: it is written
 //! last, so that a blob is always a whole one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use schema::{AccountId, BlobStore, Durability, Error, MessageId, Result, Written};
+use schema::{AccountId, BlobStore, Chunks, Durability, Error, MessageId, Result, Written};
 
 use crate::cassandra::{Cassandra, keep_least, now_micros};
 
@@ -18,6 +18,8 @@ use crate::cassandra::{Cassandra, keep_least, now_micros};
 const INLINE: usize = 256 * 1024;
 /// Chunks of a blob that are written or read at once: what a call holds twice.
 const CHUNKS_AT_ONCE: usize = 4;
+/// First rows that one request asks for.
+const FIRSTS_AT_ONCE: usize = 16;
 /// Blobs of an account that are removed at once.
 const BLOBS_AT_ONCE: usize = 32;
 
@@ -25,6 +27,8 @@ const PUT: &str =
     "INSERT INTO blobs (partition, bucket, clustering, value) VALUES (?, ?, 0x, ?) USING TIMESTAMP ?";
 const FIRST: &str =
     "SELECT value, WRITETIME(value) FROM blobs WHERE partition = ? AND bucket = 0x AND clustering = 0x";
+const FIRSTS: &str =
+    "SELECT partition, value FROM blobs WHERE partition IN ? AND bucket = 0x AND clustering = 0x";
 const WRITTEN: &str =
     "SELECT WRITETIME(value) FROM blobs WHERE partition = ? AND bucket = 0x AND clustering = 0x";
 const GET: &str = "SELECT value FROM blobs WHERE partition = ? AND bucket = ? AND clustering = 0x";
@@ -170,7 +174,7 @@ impl BlobStore for CassandraBlobs {
         }
     }
 
-    async fn get(&self, account: AccountId, message: MessageId) -> Result<Option<Vec<Vec<u8>>>> {
+    async fn get(&self, account: AccountId, message: MessageId) -> Result<Chunks> {
         let partition = &schema::pair(account, message.as_bytes());
         // A blob that is replaced meanwhile loses its chunks: the first row says where the new ones are.
         for _ in 0..3 {
@@ -189,6 +193,32 @@ impl BlobStore for CassandraBlobs {
             }
         }
         Err(Error::Damaged { what: "blobs" })
+    }
+
+    async fn get_all(&self, account: AccountId, messages: &[MessageId]) -> Result<Vec<Result<Chunks>>> {
+        let partitions: Vec<_> =
+            messages.iter().map(|message| schema::pair(account, message.as_bytes())).collect();
+        let mut firsts = HashMap::with_capacity(messages.len());
+        for some in partitions.chunks(FIRSTS_AT_ONCE) {
+            let found = self.cassandra.rows(READING, FIRSTS, (some,)).await?;
+            let rows = found.rows::<(Vec<u8>, Vec<u8>)>();
+            for row in rows.map_err(|error| Error::transient(READING, error))? {
+                let (partition, value) = row.map_err(|error| Error::transient(READING, error))?;
+                firsts.insert(partition, First::from_bytes(value));
+            }
+        }
+        let mut all = Vec::with_capacity(messages.len());
+        for (&message, partition) in messages.iter().zip(&partitions) {
+            all.push(match firsts.get_mut(partition) {
+                None => Ok(None),
+                Some(Ok(First::Inline(chunk))) => Ok(Some(vec![std::mem::take(chunk)])),
+                Some(_) => match self.get(account, message).await {
+                    Err(error) if error.is_transient() => return Err(error),
+                    found => found,
+                },
+            });
+        }
+        Ok(all)
     }
 
     async fn written(&self, account: AccountId, message: MessageId) -> Result<Option<Written>> {

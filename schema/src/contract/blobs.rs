@@ -28,6 +28,28 @@ pub async fn chunks_come_back_in_order(blobs: &dyn BlobStore) {
     assert_eq!(get(blobs, account, 3).await, Some(chunks(&[b""])));
 }
 
+/// `get_all`: each of several as `get` gives it, in the order of their ids.
+pub async fn several_come_back_in_the_order_of_their_ids(blobs: &dyn BlobStore) {
+    let (account, other) = (AccountId::random(), AccountId::random());
+    let large = vec![7; 600 * 1024];
+    put(blobs, account, 1, &[b"only"]).await;
+    put(blobs, account, 2, &[b"first", b"", b"third"]).await;
+    put(blobs, account, 3, &[&large]).await;
+    put(blobs, other, 4, &[b"another's"]).await;
+    let mut ids: Vec<u8> = vec![3, 9, 1, 4, 2];
+    for more in 10..50 {
+        put(blobs, account, more, &[&[more]]).await;
+        ids.push(more);
+    }
+    let messages: Vec<_> = ids.iter().map(|&id| MessageId([id; 16])).collect();
+    let found = blobs.get_all(account, &messages).await.unwrap();
+    assert_eq!(found.len(), ids.len());
+    for (id, found) in ids.into_iter().zip(found) {
+        assert!(found.unwrap() == get(blobs, account, id).await, "{id}");
+    }
+    assert!(blobs.get_all(account, &[]).await.unwrap().is_empty());
+}
+
 /// `put`: a message of 25 MB in chunks of 1 MiB comes back as it was.
 pub async fn a_large_blob_comes_back_whole(blobs: &dyn BlobStore) {
     let account = AccountId::random();

@@ -54,6 +54,7 @@ macro_rules! blobs_contract {
         $each! {
             blobs as blobs: dyn BlobStore;
             chunks_come_back_in_order
+            several_come_back_in_the_order_of_their_ids
             a_large_blob_comes_back_whole
             many_chunks_stay_in_order
             a_repeated_put_changes_nothing
@@ -140,6 +141,7 @@ macro_rules! contract_of_stories {
             a_quota_is_changed
             sessions_begin_and_end
             keys_rotate_and_purge
+            an_old_message_that_waits_is_known_of_on_every_node
             the_index_tells_how_far_it_has_read
             a_node_is_listed_while_it_lives_and_drains_when_asked
             a_periodic_job_is_run_by_one_when_it_is_due

@@ -5,15 +5,21 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt as _, stream};
 use schema::index::IndexedMessage;
-use schema::{Account, AccountId, Instance, MessageId};
+use schema::{Account, AccountId, Instance, Language, MessageId, Source};
 use tokio_util::sync::CancellationToken;
 
 use crate::Settings;
 use crate::batch::caught;
 use crate::outcome::Outcome;
 
-/// Messages that are read at once: one is analysed while others are on their way from the store.
-const READ_AT_ONCE: usize = 4;
+/// Messages of an account that are read together, at most.
+const READ_TOGETHER: usize = 32;
+/// Octets of messages that are read together; a larger message is read alone.
+const OCTETS_TOGETHER: u64 = 1 << 20;
+/// Groups of messages at once: one is analysed while another is on its way from the store.
+const GROUPS_AT_ONCE: usize = 2;
+/// Messages of a group that are analysed at once: others want the processor too.
+const ANALYSED_AT_ONCE: usize = 2;
 /// Accounts at once in which it is noted what the index holds.
 const NOTED_AT_ONCE: usize = 8;
 
@@ -33,25 +39,33 @@ pub(crate) async fn run(
 ) -> Outcomes {
     let mut outcomes = Outcomes::new();
     // Each once, and those of an account together.
-    let wanted: BTreeSet<Wanted> = wanted.iter().copied().collect();
-    let analysing = wanted.into_iter().take_while(|_| !stop.is_cancelled());
-    let mut analysing = stream::iter(analysing)
-        .map(|wanted| async move { (wanted, analyse(instance, wanted).await) })
-        .buffered(READ_AT_ONCE);
+    let mut groups: BTreeMap<AccountId, BTreeSet<MessageId>> = BTreeMap::new();
+    for &(account, message) in wanted {
+        groups.entry(account).or_default().insert(message);
+    }
+    let groups = groups.into_iter().flat_map(|(account, messages)| {
+        let messages: Vec<_> = messages.into_iter().collect();
+        messages.chunks(READ_TOGETHER).map(|some| (account, some.to_vec())).collect::<Vec<_>>()
+    });
+    let mut analysing = stream::iter(groups.take_while(|_| !stop.is_cancelled()))
+        .map(|(account, messages)| analyse(instance, account, messages))
+        .buffered(GROUPS_AT_ONCE);
     let mut ready = Vec::new();
     let mut postings = 0;
-    while let Some((wanted, analysed)) = analysing.next().await {
-        match analysed {
-            Ok(Some((account, message))) => {
-                postings += message.postings.len();
-                ready.push((account, message));
-                if postings >= settings.postings {
-                    put(instance, std::mem::take(&mut ready), &mut outcomes).await;
-                    postings = 0;
+    while let Some(group) = analysing.next().await {
+        for (wanted, analysed) in group {
+            match analysed {
+                Ok(Some((account, message))) => {
+                    postings += message.postings.len();
+                    ready.push((account, message));
                 }
+                Ok(None) => drop(outcomes.insert(wanted, Outcome::Done)),
+                Err(outcome) => drop(outcomes.insert(wanted, outcome)),
             }
-            Ok(None) => drop(outcomes.insert(wanted, Outcome::Done)),
-            Err(outcome) => drop(outcomes.insert(wanted, outcome)),
+        }
+        if postings >= settings.postings {
+            put(instance, std::mem::take(&mut ready), &mut outcomes).await;
+            postings = 0;
         }
     }
     if !ready.is_empty() {
@@ -60,17 +74,75 @@ pub(crate) async fn run(
     outcomes
 }
 
+/// A message as the index is to see it; `None` if it needs nothing.
+type Analysed = Result<Option<(Account, IndexedMessage)>, Outcome>;
+
+/// Reads and analyses messages of one account; where they cannot be read together, one by one.
 async fn analyse(
     instance: &Arc<Instance>,
-    (account, message): Wanted,
-) -> Result<Option<(Account, IndexedMessage)>, Outcome> {
-    let instance = instance.clone();
-    let analysed = caught(async move {
-        let Some(account) = instance.account(account).await? else { return Ok(None) };
-        let message = account.indexed_message(message).await?;
-        Ok(message.map(|message| (account, message)))
-    });
-    analysed.await?.map_err(|error| Outcome::of_error(&error))
+    account: AccountId,
+    messages: Vec<MessageId>,
+) -> Vec<(Wanted, Analysed)> {
+    match analyse_together(instance, account, &messages).await {
+        Ok(analysed) => analysed,
+        Err(Outcome::Bury(_)) if messages.len() > 1 => {
+            let mut all = Vec::with_capacity(messages.len());
+            for message in messages {
+                all.push(((account, message), analyse_one(instance, account, message).await));
+            }
+            all
+        }
+        Err(outcome) => messages.iter().map(|id| ((account, *id), Err(outcome.clone()))).collect(),
+    }
+}
+
+async fn analyse_one(instance: &Arc<Instance>, account: AccountId, message: MessageId) -> Analysed {
+    let analysed = analyse_together(instance, account, &[message]).await?.pop();
+    analysed.map_or(Ok(None), |(_, analysed)| analysed)
+}
+
+async fn analyse_together(
+    instance: &Arc<Instance>,
+    id: AccountId,
+    messages: &[MessageId],
+) -> Result<Vec<(Wanted, Analysed)>, Outcome> {
+    let opened = instance.account(id).await.map_err(|error| Outcome::of_error(&error))?;
+    let Some(account) = opened else {
+        return Ok(messages.iter().map(|message| ((id, *message), Ok(None))).collect());
+    };
+    let (mut all, mut languages) = (Vec::with_capacity(messages.len()), Vec::new());
+    while let [_, ..] = &messages[all.len()..] {
+        let (reader, left) = (account.clone(), messages[all.len()..].to_vec());
+        let read = caught(async move { reader.sources(&left, OCTETS_TOGETHER).await }).await?;
+        let sources = read.map_err(|error| Outcome::of_error(&error))?;
+        let begun = &messages[all.len()..];
+        let given = begun.iter().copied().zip(sources);
+        let analysing = given.map(|(message, source)| analyse_source(account.clone(), message, source));
+        let analysed: Vec<_> = stream::iter(analysing).buffered(ANALYSED_AT_ONCE).collect().await;
+        for (&message, analysed) in begun.iter().zip(analysed) {
+            let note = |(indexed, language)| {
+                languages.push((message, language));
+                (account.clone(), indexed)
+            };
+            all.push(((id, message), analysed.map(|found| found.map(note))));
+        }
+    }
+    if !languages.is_empty() {
+        let counted = account.count_languages(&languages).await;
+        counted.map_err(|error| Outcome::of_error(&error))?;
+    }
+    Ok(all)
+}
+
+/// Each by itself, so that one that ends badly is the only one.
+async fn analyse_source(
+    account: Account,
+    message: MessageId,
+    source: schema::Result<Option<Source>>,
+) -> Result<Option<(IndexedMessage, Option<Language>)>, Outcome> {
+    let Some(source) = source.map_err(|error| Outcome::of_error(&error))? else { return Ok(None) };
+    let analysed = caught(async move { account.analyse(message, source) }).await?;
+    analysed.map(Some).map_err(|error| Outcome::of_error(&error))
 }
 
 /// Puts messages in together; where that fails for good, one by one, so that one message's fault is its own.
@@ -79,7 +151,7 @@ async fn put(instance: &Arc<Instance>, messages: Vec<(Account, IndexedMessage)>,
     match put_caught(instance, messages).await {
         Outcome::Bury(_) if all.len() > 1 => {
             for wanted in all {
-                let outcome = match analyse(instance, wanted).await {
+                let outcome = match analyse_one(instance, wanted.0, wanted.1).await {
                     Ok(Some(message)) => put_caught(instance, vec![message]).await,
                     Ok(None) => Outcome::Done,
                     Err(outcome) => outcome,

@@ -19,9 +19,10 @@ struct Version {
 }
 
 /// Every version, from version 1 on.
-const VERSIONS: [Version; 2] = [
+const VERSIONS: [Version; 3] = [
     Version { statements: include_str!("../../../../schema/cassandra/0001.cql"), serves: 1 },
     Version { statements: include_str!("../../../../schema/cassandra/0002.cql"), serves: 1 },
+    Version { statements: include_str!("../../../../schema/cassandra/0003.cql"), serves: 1 },
 ];
 /// The version that this program reads and writes.
 pub const VERSION: u32 = VERSIONS.len() as u32;
