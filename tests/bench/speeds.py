@@ -209,13 +209,25 @@ class Bench:
         self.row("  bare, without _source", None, bare["octets_kept_each"])
 
     def octets_each(self) -> float:
-        """Octets of a message in Elasticsearch, once all are in one segment."""
+        """Octets of a message in Elasticsearch, once all are in one segment and what that replaced is gone."""
         name = self.platform.name
         wait_until("documents are kept for their recovery no more", lambda: self.is_released(name), 120)
-        for step in ("_flush", "_forcemerge?max_num_segments=1", "_flush", "_refresh"):
+        for step in ("_flush?force=true", "_forcemerge?max_num_segments=1"):
             self.servers.elasticsearch("POST", f"/{name}/{step}")
+        wait_until("merged segments are gone", lambda: self.is_merged(name), 60)
         stats = self.servers.elasticsearch("GET", f"/{name}/_stats/store,docs")["_all"]["primaries"]
         return stats["store"]["size_in_bytes"] / stats["docs"]["count"]
+
+    def is_merged(self, name: str) -> bool:
+        """Whether the index takes hardly more room than the segments that are searched: each commit keeps its own until there
+        is a newer one that is safe."""
+        self.servers.elasticsearch("POST", f"/{name}/_flush?force=true")
+        self.servers.elasticsearch("POST", f"/{name}/_refresh")
+        stats = self.servers.elasticsearch("GET", f"/{name}/_stats/store")["_all"]["primaries"]
+        shards = self.servers.elasticsearch("GET", f"/{name}/_segments")["indices"]
+        copies = [copy for index in shards.values() for shard in index["shards"].values() for copy in shard if copy["routing"]["primary"]]
+        octets = sum(segment["size_in_bytes"] for copy in copies for segment in copy["segments"].values())
+        return stats["store"]["size_in_bytes"] < octets * 1.05
 
     def is_released(self, name: str) -> bool:
         """Whether Elasticsearch may forget what it was sent: until each copy of a shard is known to hold a document, it keeps
