@@ -37,7 +37,7 @@ class Node(Signet):
 
     def __init__(self, home: pathlib.Path, role: str, **variables: str):
         super().__init__(home, **variables)
-        self.role = role
+        self.role, self.program = role, PROGRAM
         self.lmtp_port, self.api_port, self.internal_port = lasting_ports(3)
         for name, port in (("LMTP", self.lmtp_port), ("API", self.api_port), ("INTERNAL", self.internal_port)):
             self.environment[f"SIGNET_{name}"] = f"127.0.0.1:{port}"
@@ -45,7 +45,7 @@ class Node(Signet):
     def start(self, seconds: float = 180.0) -> "Node":
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
-                [PROGRAM, self.role], env=self.environment, cwd=self.home, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                [self.program, self.role], env=self.environment, cwd=self.home, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
         (self.home / "signet.pid").write_text(str(self.process.pid))
 
@@ -110,12 +110,12 @@ class Platform:
         self.proxy.await_up()
         self.api.add_domain(DOMAIN)
 
-    def apply_schema(self) -> None:
+    def apply_schema(self, program=PROGRAM) -> None:
         """Three Cassandras that agree on each table take their time on a small machine; it may be run again."""
         environment, home = self.api.environment, self.api.home
         deadline = time.monotonic() + APPLY_SECONDS
         while True:
-            done = subprocess.run([PROGRAM, "schema", "apply"], env=environment, cwd=home, capture_output=True, text=True, timeout=APPLY_SECONDS)
+            done = subprocess.run([program, "schema", "apply"], env=environment, cwd=home, capture_output=True, text=True, timeout=APPLY_SECONDS)
             if done.returncode == 0:
                 return
             reason = (done.stderr.strip().splitlines() or [""])[-1]
