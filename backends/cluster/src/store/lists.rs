@@ -158,9 +158,19 @@ impl Lists {
     }
 
     /// Has a bucket looked at while its writer goes on, unless another is being looked at. The row is written all the same,
-    /// and another one will have the bucket looked at.
+    /// and another one will have the bucket looked at. What chance decides is decided here, and never passed over.
     fn have_looked_at(self: &Arc<Self>, list: List, bucket: Bucket) {
-        let Ok(turn) = self.looking.clone().try_acquire_owned() else { return };
+        let by_chance = comes_and_goes(list.0);
+        if by_chance && !rand::random_ratio(SPLITS, LOOKS) {
+            return;
+        }
+        let turn = match by_chance {
+            true => None,
+            false => match self.looking.clone().try_acquire_owned() {
+                Ok(turn) => Some(turn),
+                Err(_) => return,
+            },
+        };
         let lists = self.clone();
         tokio::spawn(async move {
             let _turn = turn;
@@ -175,7 +185,7 @@ impl Lists {
         if bucket.child(0).is_none() || self.is_split(list, bucket).await? {
             return Ok(());
         }
-        if !self.is_large(list, bucket).await? {
+        if !comes_and_goes(list.0) && !self.is_large(list, bucket).await? {
             return Ok(());
         }
         let table = list.0.name();
@@ -186,10 +196,6 @@ impl Lists {
     }
 
     async fn is_large(&self, list: &List, bucket: Bucket) -> Result<bool> {
-        // Where rows come and go, those that went are read over all the same for a while: what was written counts.
-        if matches!(list.0, Table::Unindexed | Table::ThreadsByActivity | Table::DiscussionsByActivity) {
-            return Ok(rand::random_ratio(SPLITS, LOOKS));
-        }
         let table = list.0.name();
         let text = format!("SELECT COUNT(*) FROM {table} WHERE partition = ? AND bucket = ?");
         let found = self.cassandra.rows("counting a bucket", &text, (&list.1, bucket.to_bytes())).await?;
@@ -321,6 +327,12 @@ impl Lists {
         }
         Ok(slice)
     }
+}
+
+/// Whether rows come and go in a list: those that went are read over all the same for a while, so what was written counts,
+/// and chance splits its buckets.
+fn comes_and_goes(table: Table) -> bool {
+    matches!(table, Table::Unindexed | Table::ThreadsByActivity | Table::DiscussionsByActivity)
 }
 
 /// Where the finer buckets of a list are noted.
