@@ -184,6 +184,12 @@ pub enum SchemaCommand {
     Apply,
     /// Show which version the servers have, and which this program needs
     Show,
+    /// Build the search index anew beside the one that serves, and put it in its place; run again, it goes on where it was
+    Reindex {
+        /// Give up one that was cut short: its index is deleted, and the one that serves stays
+        #[arg(long)]
+        abandon: bool,
+    },
 }
 
 /// `signet domain …`

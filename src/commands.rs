@@ -11,6 +11,7 @@ mod jobs;
 mod keys;
 pub mod migrate;
 mod node;
+mod reindex;
 pub mod restore;
 pub mod schema;
 

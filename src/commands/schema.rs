@@ -1,8 +1,8 @@
-//! `signet schema apply|show`: talks to the servers of the cluster directly.
+//! `signet schema apply|show|reindex`: talks to the servers of the cluster directly.
 
 use serde_json::json;
 
-use super::print;
+use super::{print, reindex};
 use crate::arguments::SchemaCommand;
 use crate::config::Config;
 use crate::directory::hex;
@@ -25,6 +25,8 @@ pub fn run(config: &Config, command: &SchemaCommand, json: bool) -> Result<(), F
         match command {
             SchemaCommand::Apply => apply(config, json).await,
             SchemaCommand::Show => show(config, json).await,
+            SchemaCommand::Reindex { abandon: false } => reindex::run(config, json).await,
+            SchemaCommand::Reindex { abandon: true } => reindex::abandon(config, json).await,
         }
     })
 }

@@ -1,10 +1,11 @@
 //! A start on the servers of the cluster, and what the first `signet schema apply` makes for all nodes.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use cluster::{Cluster, StartError};
-use schema::{Backend, MailStore, RowKey, Table};
+use schema::{Backend, Instance, MailStore, RowKey, Table};
 use tokio::time::Instant;
 
 use super::{Started, instance, migration, unreadable};
@@ -15,7 +16,7 @@ use crate::keys;
 use crate::storage::Storage;
 
 /// How long servers that do not answer are left alone.
-const PAUSE: Duration = Duration::from_secs(2);
+pub const PAUSE: Duration = Duration::from_secs(2);
 
 /// The instance that the servers hold.
 pub struct Founded {
@@ -74,7 +75,15 @@ async fn find(store: &dyn MailStore) -> Result<Option<([u8; 16], bool)>, Failure
 
 /// Opens what `signet schema apply` has made. A node makes neither instance nor keys.
 pub(super) async fn open(config: &Config, node: Directory, cluster: Cluster) -> Result<Started, Failure> {
-    let backend = cluster.backend();
+    let instance = open_instance(config, cluster.backend()).await?;
+    Ok(Started { storage: Storage::Cluster { node, cluster }, instance })
+}
+
+/// The instance that the servers hold, with the keys at hand.
+///
+/// # Errors
+/// 78 if they hold none that is served, or the keys are missing or are not those of the instance.
+pub async fn open_instance(config: &Config, backend: Backend) -> Result<Arc<Instance>, Failure> {
     let Some((id, true)) = find(backend.store.as_ref()).await? else {
         return Err(Failure::config(format!(
             "the keyspace `{}` holds no instance yet: run `signet schema apply`",
@@ -83,8 +92,7 @@ pub(super) async fn open(config: &Config, node: Directory, cluster: Cluster) -> 
     };
     let mut key_file = keys::Source::find(config, &id)?.open(&id)?;
     key_file.share();
-    let instance = instance(config, backend, key_file, id).await?;
-    Ok(Started { storage: Storage::Cluster { node, cluster }, instance })
+    instance(config, backend, key_file, id).await
 }
 
 /// Makes the instance and its keys, unless they were made: then the keys must be at hand, and no others are made. May be

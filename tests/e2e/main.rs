@@ -17,5 +17,7 @@ mod migrate;
 #[cfg(feature = "servers")]
 mod names;
 mod refusals;
+#[cfg(feature = "servers")]
+mod reindex;
 mod start;
 mod support;

@@ -61,7 +61,7 @@ impl Names {
         let urls = server("ELASTICSEARCH");
         let port = urls.split(',').next().and_then(|url| url.trim_end_matches('/').rsplit_once(':'));
         let http = Http::new(port.ok_or("no port")?.1.parse()?);
-        let listed = http.try_call("GET", &format!("/_alias/{self}"), None).ok_or("no answer")?;
+        let listed = http.try_call("GET", &format!("/{self}-v*/_alias"), None).ok_or("no answer")?;
         if listed.status == 200 {
             for index in listed.json().as_object().into_iter().flatten().map(|(index, _)| index) {
                 http.try_call("DELETE", &format!("/{index}"), None);

@@ -8,6 +8,7 @@ use futures_util::future::join_all;
 use schema::{Instance, Job, Lease};
 use tokio_util::sync::CancellationToken;
 
+use crate::jobs::index_message::Target;
 use crate::outcome::{Outcome, delay};
 use crate::{Settings, jobs};
 
@@ -36,7 +37,9 @@ impl Batch {
                 other => others.push((at, other)),
             }
         }
-        let outcomes = jobs::index_message::run(&self.instance, &self.settings, &to_index, stop).await;
+        let index = self.instance.backend.index.clone();
+        let target = Target { instance: self.instance.clone(), index, serves: true };
+        let outcomes = jobs::index_message::run(&target, &self.settings, &to_index, stop).await;
         for (lease, own) in self.leases.iter().zip(&mut self.outcomes) {
             if let Job::IndexMessage { account, message } = lease.job {
                 *own = outcomes.get(&(account, message)).cloned().unwrap_or(Outcome::Release);

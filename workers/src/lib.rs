@@ -8,6 +8,7 @@
 //! delivery and to reading.
 
 mod batch;
+mod fill;
 mod forgotten;
 mod jobs;
 mod outcome;
@@ -25,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::batch::Batch;
 
+pub use crate::fill::{Filled, fill};
 pub use crate::forgotten::requeue_forgotten;
 pub use crate::periodic::{Periodic, Running};
 

@@ -50,11 +50,14 @@ fn bulk(body: &str, status: impl Fn(&str) -> u16) -> Reply {
     ok(&format!(r#"{{"items":[{}]}}"#, items.join(",")))
 }
 
-/// The parts of an Elasticsearch that a start asks for.
+const NO_ALIAS: &str = r#"{"error":"alias [messages-next] missing","status":404}"#;
+
+/// What an Elasticsearch says to what is asked for at a start, and before a first write.
 fn start(path: &str) -> Option<Reply> {
     match path.split('?').next().unwrap() {
         "/_nodes/os" => Some(ok(VERSION)),
         "/messages" => Some(ok(INDEX)),
+        "/_alias/messages-next" => Some(Reply::Answer(404, NO_ALIAS.to_owned())),
         _ => None,
     }
 }

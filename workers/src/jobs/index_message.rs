@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use futures_util::{StreamExt as _, stream};
-use schema::index::IndexedMessage;
-use schema::{Account, AccountId, Instance, Language, MessageId, Source};
+use schema::index::{IndexedMessage, SearchIndex};
+use schema::{Account, AccountId, Instance, Language, MessageId, Millis, Source};
 use tokio_util::sync::CancellationToken;
 
 use crate::Settings;
@@ -24,15 +24,26 @@ const ANALYSED_AT_ONCE: usize = 2;
 const NOTED_AT_ONCE: usize = 8;
 
 /// A message and whose it is.
-type Wanted = (AccountId, MessageId);
+pub(crate) type Wanted = (AccountId, MessageId);
 
 /// What became of messages.
 type Outcomes = HashMap<Wanted, Outcome>;
 
-/// Puts the messages in and notes that the index holds them; one outcome for each that was begun. A message that is gone,
-/// or whose account is, needs nothing. Once `stop` is cancelled no other message is begun.
+/// Where messages are read, and where they are put.
+#[derive(Clone)]
+pub(crate) struct Target {
+    /// Where they are read.
+    pub(crate) instance: Arc<Instance>,
+    /// Where they are put.
+    pub(crate) index: Arc<dyn SearchIndex>,
+    /// Whether searches read that index: then it is noted what it holds.
+    pub(crate) serves: bool,
+}
+
+/// Puts the messages in; one outcome for each that was begun. A message that is gone, or whose account is, needs nothing.
+/// Once `stop` is cancelled no other message is begun.
 pub(crate) async fn run(
-    instance: &Arc<Instance>,
+    target: &Target,
     settings: &Settings,
     wanted: &[Wanted],
     stop: &CancellationToken,
@@ -48,34 +59,41 @@ pub(crate) async fn run(
         messages.chunks(READ_TOGETHER).map(|some| (account, some.to_vec())).collect::<Vec<_>>()
     });
     let mut analysing = stream::iter(groups.take_while(|_| !stop.is_cancelled()))
-        .map(|(account, messages)| analyse(instance, account, messages))
+        .map(|(account, messages)| analyse(&target.instance, account, messages))
         .buffered(GROUPS_AT_ONCE);
     let mut ready = Vec::new();
     let mut postings = 0;
     while let Some(group) = analysing.next().await {
         for (wanted, analysed) in group {
             match analysed {
-                Ok(Some((account, message))) => {
-                    postings += message.postings.len();
-                    ready.push((account, message));
+                Ok(Some(message)) => {
+                    postings += message.indexed.postings.len();
+                    ready.push(message);
                 }
                 Ok(None) => drop(outcomes.insert(wanted, Outcome::Done)),
                 Err(outcome) => drop(outcomes.insert(wanted, outcome)),
             }
         }
         if postings >= settings.postings {
-            put(instance, std::mem::take(&mut ready), &mut outcomes).await;
+            put(target, std::mem::take(&mut ready), &mut outcomes).await;
             postings = 0;
         }
     }
     if !ready.is_empty() {
-        put(instance, ready, &mut outcomes).await;
+        put(target, ready, &mut outcomes).await;
     }
     outcomes
 }
 
-/// A message as the index is to see it; `None` if it needs nothing.
-type Analysed = Result<Option<(Account, IndexedMessage)>, Outcome>;
+/// A message as the index is to see it.
+struct Ready {
+    account: Account,
+    indexed: IndexedMessage,
+    language: Option<Language>,
+}
+
+/// `None` is for one that needs nothing.
+type Analysed = Result<Option<Ready>, Outcome>;
 
 /// Reads and analyses messages of one account; where they cannot be read together, one by one.
 async fn analyse(
@@ -110,7 +128,7 @@ async fn analyse_together(
     let Some(account) = opened else {
         return Ok(messages.iter().map(|message| ((id, *message), Ok(None))).collect());
     };
-    let (mut all, mut languages) = (Vec::with_capacity(messages.len()), Vec::new());
+    let mut all = Vec::with_capacity(messages.len());
     while let [_, ..] = &messages[all.len()..] {
         let (reader, left) = (account.clone(), messages[all.len()..].to_vec());
         let read = caught(async move { reader.sources(&left, OCTETS_TOGETHER).await }).await?;
@@ -119,17 +137,7 @@ async fn analyse_together(
         let given = begun.iter().copied().zip(sources);
         let analysing = given.map(|(message, source)| analyse_source(account.clone(), message, source));
         let analysed: Vec<_> = stream::iter(analysing).buffered(ANALYSED_AT_ONCE).collect().await;
-        for (&message, analysed) in begun.iter().zip(analysed) {
-            let note = |(indexed, language)| {
-                languages.push((message, language));
-                (account.clone(), indexed)
-            };
-            all.push(((id, message), analysed.map(|found| found.map(note))));
-        }
-    }
-    if !languages.is_empty() {
-        let counted = account.count_languages(&languages).await;
-        counted.map_err(|error| Outcome::of_error(&error))?;
+        all.extend(begun.iter().map(|&message| (id, message)).zip(analysed));
     }
     Ok(all)
 }
@@ -139,20 +147,24 @@ async fn analyse_source(
     account: Account,
     message: MessageId,
     source: schema::Result<Option<Source>>,
-) -> Result<Option<(IndexedMessage, Option<Language>)>, Outcome> {
+) -> Analysed {
     let Some(source) = source.map_err(|error| Outcome::of_error(&error))? else { return Ok(None) };
-    let analysed = caught(async move { account.analyse(message, source) }).await?;
-    analysed.map(Some).map_err(|error| Outcome::of_error(&error))
+    let ready = caught(async move {
+        let (indexed, language) = account.analyse(message, source)?;
+        Ok(Ready { account, indexed, language })
+    });
+    ready.await?.map(Some).map_err(|error| Outcome::of_error(&error))
 }
 
 /// Puts messages in together; where that fails for good, one by one, so that one message's fault is its own.
-async fn put(instance: &Arc<Instance>, messages: Vec<(Account, IndexedMessage)>, outcomes: &mut Outcomes) {
-    let all: Vec<Wanted> = messages.iter().map(|(account, message)| (account.id(), message.id)).collect();
-    match put_caught(instance, messages).await {
+async fn put(target: &Target, messages: Vec<Ready>, outcomes: &mut Outcomes) {
+    let all: Vec<Wanted> =
+        messages.iter().map(|message| (message.account.id(), message.indexed.id)).collect();
+    match put_caught(target, messages).await {
         Outcome::Bury(_) if all.len() > 1 => {
             for wanted in all {
-                let outcome = match analyse_one(instance, wanted.0, wanted.1).await {
-                    Ok(Some(message)) => put_caught(instance, vec![message]).await,
+                let outcome = match analyse_one(&target.instance, wanted.0, wanted.1).await {
+                    Ok(Some(message)) => put_caught(target, vec![message]).await,
                     Ok(None) => Outcome::Done,
                     Err(outcome) => outcome,
                 };
@@ -163,44 +175,58 @@ async fn put(instance: &Arc<Instance>, messages: Vec<(Account, IndexedMessage)>,
     }
 }
 
-async fn put_caught(instance: &Arc<Instance>, messages: Vec<(Account, IndexedMessage)>) -> Outcome {
-    let instance = instance.clone();
-    match caught(async move { put_and_note(&instance, messages).await }).await {
+async fn put_caught(target: &Target, messages: Vec<Ready>) -> Outcome {
+    let target = target.clone();
+    match caught(async move { put_and_note(&target, messages).await }).await {
         Ok(Ok(())) => Outcome::Done,
         Ok(Err(error)) => Outcome::of_error(&error),
         Err(outcome) => outcome,
     }
 }
 
-async fn put_and_note(instance: &Instance, messages: Vec<(Account, IndexedMessage)>) -> schema::Result<()> {
-    let mut by_account: BTreeMap<AccountId, (Account, Vec<IndexedMessage>)> = BTreeMap::new();
-    for (account, message) in messages {
-        by_account.entry(account.id()).or_insert_with(|| (account, vec![])).1.push(message);
+/// What was put in of one account.
+struct Held {
+    account: Account,
+    places: Vec<(Millis, MessageId)>,
+    languages: Vec<(MessageId, Option<Language>)>,
+}
+
+async fn put_and_note(target: &Target, messages: Vec<Ready>) -> schema::Result<()> {
+    let mut by_account: BTreeMap<AccountId, (Held, Vec<IndexedMessage>)> = BTreeMap::new();
+    for Ready { account, indexed, language } in messages {
+        let held = |account| Held { account, places: vec![], languages: vec![] };
+        let (held, all) = by_account.entry(account.id()).or_insert_with(|| (held(account), vec![]));
+        held.places.push((indexed.received_at, indexed.id));
+        held.languages.push((indexed.id, language));
+        all.push(indexed);
     }
     let (mut noted, mut all) = (Vec::new(), Vec::new());
-    for (id, (account, messages)) in by_account {
-        let places: Vec<_> = messages.iter().map(|message| (message.received_at, message.id)).collect();
-        noted.push((account, places));
+    for (id, (held, messages)) in by_account {
+        noted.push(held);
         all.push((id, messages));
     }
-    instance.backend.index.put_all(all).await?;
+    target.index.put_all(all).await?;
     schema::step!("indexing.put");
-    let noting = noted.into_iter().map(|(account, places)| note(account, places));
+    let noting = noted.into_iter().map(|held| note(target, held));
     let results: Vec<_> = stream::iter(noting).buffer_unordered(NOTED_AT_ONCE).collect().await;
     results.into_iter().collect::<schema::Result<()>>()?;
     schema::step!("indexing.noted");
     Ok(())
 }
 
-/// Notes what the index holds of an account.
-async fn note(account: Account, places: Vec<(schema::Millis, MessageId)>) -> schema::Result<()> {
+/// Takes out again what has gone meanwhile, and notes what the index holds of an account.
+async fn note(target: &Target, Held { account, places, languages }: Held) -> schema::Result<()> {
     let ids: Vec<MessageId> = places.iter().map(|(_, id)| *id).collect();
     // One that was finally deleted meanwhile may have been taken out before it was put in.
     let states = account.states(&ids).await?;
     let gone: Vec<MessageId> =
         ids.iter().zip(states).filter_map(|(id, state)| state.is_none().then_some(*id)).collect();
     if !gone.is_empty() {
-        account.instance().backend.index.remove(account.id(), &gone).await?;
+        target.index.remove(account.id(), &gone).await?;
     }
-    account.note_indexed(&places).await
+    if target.serves {
+        account.count_languages(&languages).await?;
+        account.note_indexed(&places).await?;
+    }
+    Ok(())
 }

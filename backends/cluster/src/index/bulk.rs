@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use schema::{AccountId, MessageId, Result};
+use schema::index::IndexedMessage;
+use schema::{AccountId, MessageId};
 use serde::Deserialize;
 
-use super::document::{document_id, routing};
+use super::document::{document, document_id, routing};
 use super::nodes::{Failure, Nodes, Request};
 
 /// A request is sent once it holds this many octets.
@@ -50,54 +51,59 @@ fn place(account: AccountId, message: MessageId) -> String {
     format!("{{\"_id\":\"{id}\",\"routing\":\"{routing}\"}}")
 }
 
-/// Writes that are gathered and sent. What one of them meets does not hold up the others.
-pub(super) struct Bulk<'a> {
+/// What is to be done with a document.
+pub(super) enum Change<'a> {
+    /// Adds it or puts it in the place of the one with its id.
+    Put(AccountId, &'a IndexedMessage),
+    /// Takes it away if it is there.
+    Delete(AccountId, MessageId),
+}
+
+impl Change<'_> {
+    /// As lines of a request.
+    fn lines(&self) -> String {
+        match *self {
+            Change::Put(account, message) => {
+                format!("{{\"index\":{}}}\n{}\n", place(account, message.id), document(message))
+            }
+            Change::Delete(account, message) => format!("{{\"delete\":{}}}\n", place(account, message)),
+        }
+    }
+}
+
+/// Makes all changes to the index behind `alias`; then searches see them. What one of them meets does not hold up the
+/// others.
+///
+/// # Errors
+/// The worst that any of them met.
+pub(super) async fn write(nodes: &Nodes, alias: &str, changes: &[Change<'_>]) -> Result<(), Failure> {
+    let mut bulk =
+        Bulk { nodes, path: format!("{alias}/_bulk"), pending: Vec::new(), octets: 0, failure: None };
+    for change in changes {
+        let lines = change.lines();
+        if bulk.octets + lines.len() > FULL && !bulk.pending.is_empty() {
+            bulk.send(false).await?;
+        }
+        bulk.octets += lines.len();
+        bulk.pending.push(lines);
+    }
+    if !bulk.pending.is_empty() {
+        bulk.send(true).await?;
+    }
+    bulk.failure.map_or(Ok(()), Err)
+}
+
+/// Writes that are gathered and sent.
+struct Bulk<'a> {
     nodes: &'a Nodes,
     path: String,
-    what: &'static str,
     pending: Vec<String>,
     octets: usize,
     /// The worst that a write met.
     failure: Option<Failure>,
 }
 
-impl<'a> Bulk<'a> {
-    /// Writes to the index behind `alias`, which are to do `what`.
-    pub(super) fn new(nodes: &'a Nodes, alias: &str, what: &'static str) -> Self {
-        let path = format!("{alias}/_bulk");
-        Self { nodes, path, what, pending: Vec::new(), octets: 0, failure: None }
-    }
-
-    /// Adds a document or puts it in the place of the one with its id.
-    pub(super) async fn put(&mut self, account: AccountId, message: MessageId, document: &str) -> Result<()> {
-        self.add(format!("{{\"index\":{}}}\n{document}\n", place(account, message))).await
-    }
-
-    /// Takes a document away if it is there.
-    pub(super) async fn delete(&mut self, account: AccountId, message: MessageId) -> Result<()> {
-        self.add(format!("{{\"delete\":{}}}\n", place(account, message))).await
-    }
-
-    async fn add(&mut self, lines: String) -> Result<()> {
-        if self.octets + lines.len() > FULL && !self.pending.is_empty() {
-            self.send(false).await.map_err(|failure| failure.during(self.what))?;
-        }
-        self.octets += lines.len();
-        self.pending.push(lines);
-        Ok(())
-    }
-
-    /// Sends what is left; then searches see all that was written.
-    ///
-    /// # Errors
-    /// The worst that any of the writes met; the others are done.
-    pub(super) async fn finish(mut self) -> Result<()> {
-        if !self.pending.is_empty() {
-            self.send(true).await.map_err(|failure| failure.during(self.what))?;
-        }
-        self.failure.take().map_or(Ok(()), |failure| Err(failure.during(self.what)))
-    }
-
+impl Bulk<'_> {
     /// Sends what is pending, again what the server is too busy for, until the time of a request is over.
     async fn send(&mut self, refresh: bool) -> Result<(), Failure> {
         let deadline = self.nodes.deadline();

@@ -1,7 +1,7 @@
 //! The index as it has to be: its settings, its mapping, and the alias that stands for it.
 //!
-//! The program knows the alias only. The index behind it is named after the version of its mapping, so that the next
-//! version can be filled beside it and the alias moved.
+//! The program knows the alias only. The index behind it is named after the version of its mapping and, from the second of a
+//! version on, a number, so that the next one can be filled beside it and the alias moved.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -27,6 +27,8 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// An index that this program reads.
 pub(super) struct Found {
+    /// Its own name.
+    pub(super) name: String,
     /// How far hits are numbered: `index.max_result_window`.
     pub(super) window: usize,
 }
@@ -105,43 +107,56 @@ pub(super) async fn find(nodes: &Nodes, alias: &str) -> Result<Option<Found>, St
     if indices.len() > 1 {
         return Err(unusable(format!("the alias `{alias}` stands for several indices: leave it one")));
     }
-    let Some((index, described)) = indices.drain().next() else { return Ok(None) };
+    let Some((name, described)) = indices.drain().next() else { return Ok(None) };
     match described.mappings.pointer("/_meta/version").and_then(Value::as_u64) {
         Some(VERSION) => {}
         Some(version) if version > VERSION => {
             return Err(unusable(format!(
-                "the index `{index}` has version {version}, and this program knows those up to {VERSION}: start a newer one"
+                "the index `{name}` has version {version}, and this program knows those up to {VERSION}: start a newer one"
             )));
         }
         version => {
             let version = version.map_or("no version".to_owned(), |version| format!("version {version}"));
             return Err(unusable(format!(
-                "the index `{index}` has {version}, and this program reads {VERSION}: run `signet schema apply`"
+                "the index `{name}` has {version}, and this program reads {VERSION}: run `signet schema apply`"
             )));
         }
     }
     let window = described.settings.pointer("/index/max_result_window").and_then(Value::as_str);
-    Ok(Some(Found { window: window.and_then(|window| window.parse().ok()).unwrap_or(DEFAULT_WINDOW) }))
+    let window = window.and_then(|window| window.parse().ok()).unwrap_or(DEFAULT_WINDOW);
+    Ok(Some(Found { name, window }))
 }
 
 /// Makes the index and its alias unless they are there, and waits until it can be written.
 pub(super) async fn apply(nodes: &Nodes, options: &ElasticsearchOptions) -> Result<(), StartError> {
     let alias = options.alias.as_str();
     if find(nodes, alias).await?.is_none() {
-        create(nodes, options).await?;
-        // Whoever made it: it has to be one that can be used. What another made may take a moment to be seen.
-        let mut looks = 0;
-        while find(nodes, alias).await?.is_none() {
-            looks += 1;
-            if looks == LOOKS {
-                let index = index_name(alias);
-                return Err(unusable(format!(
-                    "the index `{index}` is there without its alias `{alias}`: add the alias, or delete the index"
-                )));
-            }
-            tokio::time::sleep(LOOK).await;
-        }
+        create(nodes, options, &format!("{alias}-v{VERSION}"), alias).await?;
     }
+    wait_for_shards(nodes, options, alias).await
+}
+
+/// The name of an index that follows `name` behind `alias`.
+pub(super) fn following(alias: &str, name: &str) -> String {
+    let first = format!("{alias}-v{VERSION}");
+    let number = name.strip_prefix(&first).and_then(|rest| rest.strip_prefix('-'));
+    let number = number.and_then(|number| number.parse::<u64>().ok()).unwrap_or(1);
+    format!("{first}-{}", number + 1)
+}
+
+/// Whether an index of this name is, or was, one behind `alias`.
+pub(super) fn is_of(alias: &str, name: &str) -> bool {
+    let Some(rest) = name.strip_prefix(alias).and_then(|rest| rest.strip_prefix("-v")) else { return false };
+    let mut numbers = rest.splitn(2, '-');
+    numbers.all(|number| !number.is_empty() && number.bytes().all(|c| c.is_ascii_digit()))
+}
+
+/// Waits until the index behind `alias` can be written.
+pub(super) async fn wait_for_shards(
+    nodes: &Nodes,
+    options: &ElasticsearchOptions,
+    alias: &str,
+) -> Result<(), StartError> {
     let wait = format!("{}ms", options.request_time.as_millis() / 2);
     let parameters = [("wait_for_status", "yellow"), ("timeout", wait.as_str()), ("filter_path", "status")];
     match nodes.ask::<Value>(&Request::get(&format!("_cluster/health/{alias}"), &parameters)).await {
@@ -153,24 +168,36 @@ pub(super) async fn apply(nodes: &Nodes, options: &ElasticsearchOptions) -> Resu
     }
 }
 
-fn index_name(alias: &str) -> String {
-    format!("{alias}-v{VERSION}")
-}
-
-/// Makes index and alias in one step. That another made them first is no error.
-async fn create(nodes: &Nodes, options: &ElasticsearchOptions) -> Result<(), StartError> {
+/// Makes an index and its alias in one step. That another made them first is no error.
+pub(super) async fn create(
+    nodes: &Nodes,
+    options: &ElasticsearchOptions,
+    index: &str,
+    alias: &str,
+) -> Result<(), StartError> {
     let mut definition: Value = serde_json::from_str(DEFINITION)
         .map_err(|_| unusable("the definition of its index does not parse".into()))?;
     definition["settings"]["index"]["number_of_shards"] = options.shards.into();
     definition["settings"]["index"]["number_of_replicas"] = options.replicas.into();
-    definition["aliases"] = json!({options.alias.as_str(): {}});
+    definition["aliases"] = json!({ alias: {} });
     let wait = format!("{}ms", options.request_time.as_millis() / 2);
     let parameters = [("master_timeout", wait.as_str()), ("timeout", wait.as_str())];
-    let index = index_name(&options.alias);
-    match nodes.ask::<Value>(&Request::put(&index, &parameters, definition.to_string())).await {
-        Err(Failure::Status { kind, .. }) if kind == "resource_already_exists_exception" => Ok(()),
-        answer => Ok(answer.map(drop)?),
+    match nodes.ask::<Value>(&Request::put(index, &parameters, definition.to_string())).await {
+        Err(Failure::Status { kind, .. }) if kind == "resource_already_exists_exception" => {}
+        answer => drop(answer?),
     }
+    // Whoever made it: it has to be one that can be used. What another made may take a moment to be seen.
+    let mut looks = 0;
+    while find(nodes, alias).await?.is_none() {
+        looks += 1;
+        if looks == LOOKS {
+            return Err(unusable(format!(
+                "the index `{index}` is there without its alias `{alias}`: add the alias, or delete the index"
+            )));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -200,6 +227,21 @@ mod tests {
         assert_eq!(parse_version("9.1.0-SNAPSHOT"), Some((9, 1)));
         assert_eq!(["", "8", "x.y"].map(parse_version), [None; 3]);
         assert!(parse_version("8.0.0").unwrap() > OLDEST && parse_version("7.9.3").unwrap() < OLDEST);
+    }
+
+    #[test]
+    fn an_index_is_named_after_its_alias_its_version_and_its_number() {
+        for (name, next) in
+            [("a-v1", "a-v1-2"), ("a-v1-2", "a-v1-3"), ("a-v1-99", "a-v1-100"), ("other", "a-v1-2")]
+        {
+            assert_eq!(following("a", name), next);
+        }
+        for name in ["a-v1", "a-v12", "a-v1-2", "a-v1-30"] {
+            assert!(is_of("a", name), "{name}");
+        }
+        for name in ["a", "a-v", "a-v1-", "a-v1-2-3", "a-vault-v1", "a-b-v1", "b-v1", "a-next", "a-v1x"] {
+            assert!(!is_of("a", name), "{name}");
+        }
     }
 
     #[test]

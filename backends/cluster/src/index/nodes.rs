@@ -49,6 +49,11 @@ impl Failure {
         matches!(self, Self::Status { status: 429, .. })
     }
 
+    /// Whether there is no such index, or no such alias.
+    pub(super) fn is_missing(&self) -> bool {
+        matches!(self, Self::Status { status: 404, .. })
+    }
+
     /// Whether the same request may succeed later. What somebody can put right on the server may.
     pub(super) fn is_transient(&self) -> bool {
         match self {
@@ -120,6 +125,10 @@ impl<'a> Request<'a> {
 
     pub(super) fn post(path: &'a str, parameters: &'a [(&'a str, &'a str)], body: String) -> Self {
         Self { reads: false, ..Self::search(path, parameters, body) }
+    }
+
+    pub(super) fn delete(path: &'a str, parameters: &'a [(&'a str, &'a str)]) -> Self {
+        Self { method: Method::Delete, reads: false, ..Self::get(path, parameters) }
     }
 
     /// Lines of JSON.
