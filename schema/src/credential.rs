@@ -1,6 +1,7 @@
 //! Signing in, and what a client shows afterwards.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use seal::Credential;
 use serde::{Deserialize, Serialize};
@@ -8,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::{Account, AccountId, Durability, Error, Instance, Millis, Result, RowKey, Table, Write, value};
 
 const HOUR: Millis = 3_600_000;
+/// How long the cache keeps the row of a session, where the store is further away than the cache.
+const REMEMBERED: Duration = Duration::from_secs(30);
 
 /// A sign-in, with the credential that is shown this once.
 #[derive(Debug)]
@@ -63,10 +66,7 @@ impl Instance {
         if now.is_some_and(|now| !now.locked && now.password == row.password) {
             return Ok(Some(session));
         }
-        let hash = session.credential.hash();
-        let listed = RowKey::new(Table::CredentialsByAccount, *account.as_bytes(), hash);
-        let ended = vec![Write::Delete(credential_row(&hash)), Write::Delete(listed)];
-        self.backend.store.write(ended, Durability::Now).await?;
+        self.delete_sessions(account, &[session.credential.hash().to_vec()]).await?;
         Ok(None)
     }
 
@@ -86,11 +86,7 @@ impl Instance {
 
     /// Whose the credential is; `None` if nobody's (any more).
     pub async fn session(self: &Arc<Self>, credential: &Credential) -> Result<Option<Session>> {
-        let key = credential_row(&credential.hash());
-        let Some(sealed) = self.backend.store.get(std::slice::from_ref(&key)).await?.pop().flatten() else {
-            return Ok(None);
-        };
-        let row: CredentialRow = value::open_instance(self.keyring.instance(), &key, &sealed)?;
+        let Some(row) = self.credential(&credential.hash()).await? else { return Ok(None) };
         if row.expires_at <= self.now() {
             return Ok(None);
         }
@@ -98,15 +94,62 @@ impl Instance {
         Ok(account.map(|account| Session { account, expires_at: row.expires_at }))
     }
 
+    async fn credential(&self, hash: &[u8]) -> Result<Option<CredentialRow>> {
+        let key = credential_row(hash);
+        let open = |sealed: &[u8]| value::open_instance(self.keyring.instance(), &key, sealed);
+        if !self.backend.is_shared {
+            return self.row(&key).await?.map(|sealed| open(&sealed)).transpose();
+        }
+        let cached = self.remembered_as(hash);
+        // What does not open is not ours.
+        if let Ok(Some(sealed)) = self.backend.cache.get(&cached).await
+            && let Ok(row) = open(&sealed)
+        {
+            return Ok(Some(row));
+        }
+        let Some(sealed) = self.row(&key).await? else { return Ok(None) };
+        let row = open(&sealed)?;
+        self.backend.cache.put(&cached, sealed, REMEMBERED).await?;
+        // Whoever ends it deletes the row first: either that is seen here, or what was put is removed after it.
+        if self.row(&key).await?.is_none() {
+            self.backend.cache.remove(&cached).await?;
+            return Ok(None);
+        }
+        Ok(Some(row))
+    }
+
+    /// What the cache calls the row of a session.
+    fn remembered_as(&self, hash: &[u8]) -> [u8; 32] {
+        self.hash("session", hash)
+    }
+
+    /// Deletes the rows of sessions, then what the cache has of them.
+    async fn delete_sessions(&self, account: AccountId, hashes: &[Vec<u8>]) -> Result<()> {
+        let listed =
+            |hash: &Vec<u8>| RowKey::new(Table::CredentialsByAccount, *account.as_bytes(), hash.clone());
+        let rows = hashes.iter().flat_map(|hash| [credential_row(hash), listed(hash)]);
+        self.backend.store.write(rows.map(Write::Delete).collect(), Durability::Now).await?;
+        self.forget_sessions(hashes).await
+    }
+
+    async fn forget_sessions(&self, hashes: &[Vec<u8>]) -> Result<()> {
+        if self.backend.is_shared {
+            for hash in hashes {
+                self.backend.cache.remove(&self.remembered_as(hash)).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Ends the credential's session. An unknown one is ignored.
     pub async fn sign_out(self: &Arc<Self>, credential: &Credential) -> Result<()> {
         let hash = credential.hash();
-        let mut writes = vec![Write::Delete(credential_row(&hash))];
-        if let Some(session) = self.session(credential).await? {
-            let account = *session.account.id().as_bytes();
-            writes.push(Write::Delete(RowKey::new(Table::CredentialsByAccount, account, hash)));
-        }
-        self.backend.store.write(writes, Durability::Now).await
+        let key = credential_row(&hash);
+        let Some(sealed) = self.row(&key).await? else {
+            return self.forget_sessions(&[hash.to_vec()]).await;
+        };
+        let row: CredentialRow = value::open_instance(self.keyring.instance(), &key, &sealed)?;
+        self.delete_sessions(row.account, &[hash.to_vec()]).await
     }
 
     /// Ends every session of every account: for data that come from a backup, with sessions that may have ended since.
@@ -128,22 +171,14 @@ impl Instance {
     }
 
     async fn drop_sessions(&self, account: AccountId, expired_at: Millis) -> Result<u64> {
-        let mut writes = Vec::new();
-        for (hash, expires_at) in self.account_rows(Table::CredentialsByAccount, account).await? {
-            let expires_at = expires_at.as_slice().try_into().map_or(0, Millis::from_be_bytes);
-            if expires_at <= expired_at {
-                writes.push(Write::Delete(credential_row(&hash)));
-                writes.push(Write::Delete(RowKey::new(
-                    Table::CredentialsByAccount,
-                    *account.as_bytes(),
-                    hash,
-                )));
-            }
+        let mut dropped = self.account_rows(Table::CredentialsByAccount, account).await?;
+        dropped.retain(|(_, expires_at)| {
+            expires_at.as_slice().try_into().map_or(0, Millis::from_be_bytes) <= expired_at
+        });
+        let hashes: Vec<_> = dropped.into_iter().map(|(hash, _)| hash).collect();
+        if !hashes.is_empty() {
+            self.delete_sessions(account, &hashes).await?;
         }
-        let dropped = writes.len() as u64 / 2;
-        if !writes.is_empty() {
-            self.backend.store.write(writes, Durability::Now).await?;
-        }
-        Ok(dropped)
+        Ok(hashes.len() as u64)
     }
 }

@@ -8,6 +8,7 @@ use moka::sync::Cache;
 use seal::{AccountKeys, KeyFile};
 
 use crate::counts::Counts;
+use crate::foreseen::Foreseen;
 use crate::keyring::Keyring;
 use crate::locks::Locks;
 use crate::opened::Opened;
@@ -47,6 +48,7 @@ pub struct Instance {
     pub(crate) counts: Cache<AccountId, Arc<Counts>>,
     pub(crate) quotas: Cache<AccountId, Option<u64>>,
     pub(crate) opened: Opened,
+    pub(crate) foreseen: Foreseen,
     pub(crate) unindexed: Cache<AccountId, Arc<std::sync::Mutex<Unindexed>>>,
 }
 
@@ -91,6 +93,7 @@ impl Instance {
             counts: remembering(100_000, remembered),
             quotas: remembering(100_000, remembered),
             opened: Opened::new(),
+            foreseen: Foreseen::new(),
             unindexed: Cache::new(100_000),
         }))
     }

@@ -20,6 +20,7 @@ mod directory;
 mod domains;
 mod entry;
 mod error;
+mod foreseen;
 mod housekeeping;
 mod ids;
 pub mod index;

@@ -1,5 +1,6 @@
 //! Reading messages: by id, and in lists.
 
+use std::collections::BTreeSet;
 use std::ops::Bound;
 
 use crate::states::is_destroyed;
@@ -93,7 +94,7 @@ impl Account {
             let wanted = limit - items.len();
             // One row more than wanted tells whether there is a next page.
             let scan = scan_times(list.partition(self.id), filter, from, wanted + 1);
-            let rows = self.backend().store.scan(&scan).await?;
+            let (rows, mut foreseen) = self.scan_and_foresee(&scan).await?;
             let has_more = rows.len() > wanted;
             let places: Vec<_> = rows
                 .iter()
@@ -103,7 +104,12 @@ impl Account {
             looked_at += places.len();
             from = places.last().copied().or(from);
             let ids: Vec<_> = places.iter().map(|place| MessageId(place.id)).collect();
-            for (place, message) in places.iter().zip(self.messages(&ids).await?) {
+            self.foresee(&scan, &ids);
+            let others: Vec<_> = ids.iter().copied().filter(|id| !foreseen.contains_key(id)).collect();
+            let found = self.messages(&others).await?;
+            foreseen.extend(others.into_iter().zip(found));
+            for (place, id) in places.iter().zip(&ids) {
+                let message = foreseen.remove(id).flatten();
                 let stands = |message: &Message| {
                     message.row.received_at == place.at
                         && self.is_listed(list, message)
@@ -142,8 +148,12 @@ impl Account {
     pub async fn messages(&self, ids: &[MessageId]) -> Result<Vec<Option<Message>>> {
         let rows = ids.iter().map(|&id| RowKey::of_message(Table::Messages, self.id, id));
         let states = ids.iter().map(|&id| RowKey::of_message(Table::States, self.id, id));
-        let keys: Vec<_> = rows.chain(states).collect();
+        // Whose threads are known from before are spared a way to the store.
+        let foreseen: BTreeSet<_> = ids.iter().filter_map(|&id| self.opened_thread(id)).collect();
+        let aliases = foreseen.iter().map(|&thread| self.alias_row(thread));
+        let keys: Vec<_> = rows.chain(states).chain(aliases).collect();
         let mut values = self.backend().store.get(&keys).await?;
+        let aliases = values.split_off(2 * ids.len());
         let states = values.split_off(ids.len());
         let untouched = State::initial(self.role_mailbox(Role::Inbox));
         let mut messages = Vec::with_capacity(ids.len());
@@ -165,9 +175,20 @@ impl Account {
             };
             messages.push(Some(Message { id: ids[index], thread: row.thread, row, state }));
         }
-        let threads: Vec<_> = messages.iter().flatten().map(|message| message.thread).collect();
-        for (message, root) in messages.iter_mut().flatten().zip(self.roots(&threads).await?) {
-            message.thread = root;
+        let unmerged: BTreeSet<_> = foreseen
+            .into_iter()
+            .zip(aliases)
+            .filter_map(|(thread, alias)| alias.is_none().then_some(thread))
+            .collect();
+        let mut others: Vec<_> = messages
+            .iter_mut()
+            .flatten()
+            .filter(|message| !unmerged.contains(&message.thread))
+            .map(|message| &mut message.thread)
+            .collect();
+        let threads: Vec<_> = others.iter().map(|thread| **thread).collect();
+        for (thread, root) in others.iter_mut().zip(self.roots(&threads).await?) {
+            **thread = root;
         }
         Ok(messages)
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use moka::sync::Cache;
 
-use crate::{Account, AccountId, MessageId, MessageRow, Result, RowKey, value};
+use crate::{Account, AccountId, MessageId, MessageRow, Result, RowKey, ThreadId, value};
 
 /// Octets that they may take, about.
 const CAPACITY: u64 = 16 << 20;
@@ -51,5 +51,10 @@ impl Account {
         let pair = Pair { sealed: sealed.into(), row: Arc::clone(&row) };
         opened.insert((self.id, id), Arc::new(pair));
         Ok(row)
+    }
+
+    /// The thread in the row of a message that was opened lately: its row may say another now.
+    pub(crate) fn opened_thread(&self, id: MessageId) -> Option<ThreadId> {
+        self.instance.opened.0.get(&(self.id, id)).map(|pair| pair.row.thread)
     }
 }

@@ -201,7 +201,7 @@ impl RowKey {
 pub type Row = (Vec<u8>, Vec<u8>);
 
 /// Rows of one partition, in the order of their clustering.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Scan {
     /// Which table.
     pub table: Table,

@@ -27,7 +27,7 @@ const SUBJECT_CANDIDATES: usize = 200;
 const SUBJECT_SPAN: Millis = 30 * 24 * 3_600_000;
 
 impl Account {
-    fn alias_row(&self, thread: ThreadId) -> RowKey {
+    pub(crate) fn alias_row(&self, thread: ThreadId) -> RowKey {
         RowKey::new(Table::ThreadAliases, pair(self.id, thread.as_bytes()), [])
     }
 

@@ -11,6 +11,7 @@ pub mod limits;
 mod names;
 pub mod queue;
 pub mod races;
+pub mod shared;
 pub mod store;
 pub mod stories;
 

@@ -141,7 +141,6 @@ macro_rules! contract_of_stories {
             a_quota_is_changed
             sessions_begin_and_end
             keys_rotate_and_purge
-            an_old_message_that_waits_is_known_of_on_every_node
             the_index_tells_how_far_it_has_read
             a_node_is_listed_while_it_lives_and_drains_when_asked
             a_periodic_job_is_run_by_one_when_it_is_due
@@ -166,6 +165,13 @@ macro_rules! contract_of_stories {
             limits:
             an_account_has_so_many_mailboxes_and_no_more
             an_account_has_so_many_addresses_and_no_more
+        }
+
+        $each! {
+            shared:
+            an_old_message_that_waits_is_known_of_on_every_node
+            a_session_that_ends_on_one_node_is_over_on_every_other
+            a_list_that_was_read_before_shows_what_has_changed_since
         }
 
         $each! {

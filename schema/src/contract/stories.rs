@@ -7,9 +7,8 @@ use std::time::{Duration, Instant};
 
 use crate::{
     About, Account, Arrival, Backend, ChangeKind, Clock, Counts, Deleted, Due, Durability, Envelope, Error,
-    Incoming, Instance, Job, Kept, LastRun, List, ListFilter, LocalNode, ManualClock, MessageId, Millis,
-    NodeId, Patched, PeriodicJob, Position, Recipient, Role, RowKey, Scan, StatePatch, Table, ThreadId,
-    Write,
+    Incoming, Instance, Job, Kept, LastRun, List, ListFilter, LocalNode, ManualClock, MessageId, NodeId,
+    Patched, PeriodicJob, Position, Recipient, Role, RowKey, Scan, StatePatch, Table, ThreadId, Write,
 };
 
 const DAY: u64 = 24 * 3_600_000;
@@ -59,7 +58,7 @@ pub(super) async fn threads(account: &Account) -> BTreeMap<MessageId, ThreadId> 
     page.items.iter().map(|message| (message.id, message.thread)).collect()
 }
 
-fn keywords(pairs: &[(&str, bool)]) -> StatePatch {
+pub(super) fn keywords(pairs: &[(&str, bool)]) -> StatePatch {
     let keywords = pairs.iter().map(|&(keyword, has)| (keyword.to_owned(), has)).collect();
     StatePatch { keywords, ..StatePatch::default() }
 }
@@ -580,47 +579,6 @@ pub async fn the_index_tells_how_far_it_has_read(backend: Backend, keys: &Path) 
     let indexed = bob.indexed_message(first).await.unwrap().unwrap();
     let token = bob.token(mail::terms::Field::Subject, mail::terms::Form::Word, "hello");
     assert!(indexed.postings.iter().any(|posting| posting.token == token));
-}
-
-/// An old message that waits to be indexed is known of on every node, also on one that has looked before.
-pub async fn an_old_message_that_waits_is_known_of_on_every_node(backend: Backend, keys: &Path) {
-    let (one, clock) = instance(backend.clone(), keys).await;
-    let bob = new_account(&one, "bob@one.example").await;
-    // Where one process owns the directory there is no other.
-    let other = match backend.is_shared {
-        true => instance(backend, keys).await.0,
-        false => one.clone(),
-    };
-    let there = other.account(bob.id()).await.unwrap().unwrap();
-    let progress = async |account: &Account| {
-        let progress = account.index_progress().await.unwrap();
-        (!progress.complete).then_some(progress.indexed_through)
-    };
-    let expect = async |waits: Option<Millis>| {
-        for account in [&bob, &there, &bob] {
-            assert_eq!(progress(account).await, waits.map(|at| at - 1));
-        }
-    };
-    expect(None).await;
-    let long_ago = NOW - 86_400_000;
-    let arrival = Arrival { received_at: Some(long_ago), ..Arrival::default() };
-    let old = keep_with(&bob, &message("1@x", &[], "Old"), arrival).await.id;
-    expect(Some(long_ago)).await;
-    let new = keep(&there, &message("2@x", &[], "New")).await.id;
-    expect(Some(long_ago)).await;
-    bob.note_indexed(&[(long_ago, old)]).await.unwrap();
-    expect(Some(NOW)).await;
-    bob.note_indexed(&[(NOW, new)]).await.unwrap();
-    expect(None).await;
-    there.index_again(old, long_ago).await.unwrap();
-    expect(Some(long_ago)).await;
-    bob.note_indexed(&[(long_ago, old)]).await.unwrap();
-    expect(None).await;
-    clock.advance(1_000);
-    let newer = keep(&bob, &message("3@x", &[], "Newer")).await.id;
-    expect(Some(NOW + 1_000)).await;
-    there.note_indexed(&[(NOW + 1_000, newer)]).await.unwrap();
-    expect(None).await;
 }
 
 /// A node is listed while it lives and forgotten when it ends; what one is asked does not touch another.

@@ -1,0 +1,147 @@
+//! What one node does is seen on every other, told on any backend.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use seal::Credential;
+
+use super::stories::{instance, keep, keep_with, keywords, message, new_account};
+use crate::{
+    Account, Arrival, Backend, Deleted, Instance, List, ListFilter, ManualClock, Message, Millis, Role,
+};
+
+/// 2026-01-01T00:00:00Z.
+const NOW: Millis = 1_767_225_600_000;
+
+/// Two nodes; where one process owns the directory there is no other, and both are the same.
+async fn both(backend: Backend, keys: &Path) -> ([Arc<Instance>; 2], Arc<ManualClock>) {
+    let (one, clock) = instance(backend.clone(), keys).await;
+    let other = match backend.is_shared {
+        true => instance(backend, keys).await.0,
+        false => one.clone(),
+    };
+    ([one, other], clock)
+}
+
+/// An old message that waits to be indexed is known of on every node, also on one that has looked before.
+pub async fn an_old_message_that_waits_is_known_of_on_every_node(backend: Backend, keys: &Path) {
+    let ([one, other], clock) = both(backend, keys).await;
+    let bob = new_account(&one, "bob@one.example").await;
+    let there = other.account(bob.id()).await.unwrap().unwrap();
+    let progress = async |account: &Account| {
+        let progress = account.index_progress().await.unwrap();
+        (!progress.complete).then_some(progress.indexed_through)
+    };
+    let expect = async |waits: Option<Millis>| {
+        for account in [&bob, &there, &bob] {
+            assert_eq!(progress(account).await, waits.map(|at| at - 1));
+        }
+    };
+    expect(None).await;
+    let long_ago = NOW - 86_400_000;
+    let arrival = Arrival { received_at: Some(long_ago), ..Arrival::default() };
+    let old = keep_with(&bob, &message("1@x", &[], "Old"), arrival).await.id;
+    expect(Some(long_ago)).await;
+    let new = keep(&there, &message("2@x", &[], "New")).await.id;
+    expect(Some(long_ago)).await;
+    bob.note_indexed(&[(long_ago, old)]).await.unwrap();
+    expect(Some(NOW)).await;
+    bob.note_indexed(&[(NOW, new)]).await.unwrap();
+    expect(None).await;
+    there.index_again(old, long_ago).await.unwrap();
+    expect(Some(long_ago)).await;
+    bob.note_indexed(&[(long_ago, old)]).await.unwrap();
+    expect(None).await;
+    clock.advance(1_000);
+    let newer = keep(&bob, &message("3@x", &[], "Newer")).await.id;
+    expect(Some(NOW + 1_000)).await;
+    there.note_indexed(&[(NOW + 1_000, newer)]).await.unwrap();
+    expect(None).await;
+}
+
+/// A session that ends on one node is over on all, also on one that has just taken it.
+pub async fn a_session_that_ends_on_one_node_is_over_on_every_other(backend: Backend, keys: &Path) {
+    let (nodes, _) = both(backend, keys).await;
+    let bob = new_account(&nodes[0], "bob@one.example").await.id();
+    let sign_in = async || {
+        let signed_in = nodes[0].sign_in("bob@one.example", "correct horse").await.unwrap();
+        let credential = signed_in.unwrap().credential;
+        for node in [&nodes[0], &nodes[1], &nodes[1]] {
+            assert_eq!(node.session(&credential).await.unwrap().unwrap().account.id(), bob);
+        }
+        credential
+    };
+    let [out, locked, changed] = [sign_in().await, sign_in().await, sign_in().await];
+    let is_over = async |credential: &Credential| {
+        for node in &nodes {
+            assert!(node.session(credential).await.unwrap().is_none());
+        }
+    };
+    nodes[0].sign_out(&out).await.unwrap();
+    is_over(&out).await;
+    assert!(nodes[1].session(&locked).await.unwrap().is_some());
+    nodes[0].set_locked(bob, true).await.unwrap();
+    for credential in [&locked, &changed] {
+        is_over(credential).await;
+    }
+    nodes[0].set_locked(bob, false).await.unwrap();
+    let last = sign_in().await;
+    nodes[1].set_password(bob, "another horse").await.unwrap();
+    is_over(&last).await;
+    // One that ended while a node was asking for it is not remembered either.
+    nodes[0].set_password(bob, "correct horse").await.unwrap();
+    for _ in 0..10 {
+        let credential =
+            nodes[0].sign_in("bob@one.example", "correct horse").await.unwrap().unwrap().credential;
+        let (_, ended) = tokio::join!(nodes[1].session(&credential), nodes[0].sign_out(&credential));
+        ended.unwrap();
+        is_over(&credential).await;
+    }
+}
+
+/// A list that a node has read before shows what has come, changed, gone and been joined since on another.
+pub async fn a_list_that_was_read_before_shows_what_has_changed_since(backend: Backend, keys: &Path) {
+    let ([one, other], clock) = both(backend, keys).await;
+    let bob = new_account(&one, "bob@one.example").await;
+    let there = other.account(bob.id()).await.unwrap().unwrap();
+    let inbox = List::Mailbox(bob.role_mailbox(Role::Inbox));
+    // What each node shows, which is the same; a second time it is read with what was foreseen.
+    let shown = async |list| {
+        let page = async |account: &Account| {
+            let page = account.list(list, &ListFilter::default(), None, 4).await.unwrap();
+            (page.items, page.next)
+        };
+        let pages = [page(&there).await, page(&bob).await, page(&there).await];
+        assert!(pages[0] == pages[1] && pages[1] == pages[2], "{pages:#?}");
+        pages.into_iter().next().unwrap()
+    };
+    let ids = |items: &[Message]| items.iter().map(|message| message.id).collect::<Vec<_>>();
+    let mut kept = Vec::new();
+    for number in 0..6 {
+        clock.advance(1_000);
+        kept.insert(0, keep(&bob, &message(&format!("{number}@x"), &[], &format!("No. {number}"))).await.id);
+        let (items, next) = shown(inbox).await;
+        assert_eq!((ids(&items), next.is_some()), (kept[..kept.len().min(4)].to_vec(), kept.len() > 4));
+    }
+    bob.patch(kept[1], &keywords(&[("$seen", true)])).await.unwrap();
+    let (items, _) = shown(inbox).await;
+    assert_eq!(
+        items.iter().map(|message| message.state.is_unread()).collect::<Vec<_>>(),
+        [true, false, true, true]
+    );
+
+    for _ in 0..2 {
+        assert_ne!(bob.delete(kept[2], None).await.unwrap(), Deleted::NotFound);
+    }
+    kept.remove(2);
+    for list in [inbox, List::Account] {
+        assert_eq!(ids(&shown(list).await.0), kept[..4]);
+    }
+    clock.advance(1_000);
+    // It answers two that are threads of their own.
+    let joins = keep(&bob, &message("joins@x", &["5@x", "4@x"], "Both")).await.id;
+    let (items, _) = shown(inbox).await;
+    assert_eq!(ids(&items), [joins, kept[0], kept[1], kept[2]]);
+    let threads: Vec<_> = items.iter().map(|message| message.thread).collect();
+    assert!(threads[0] == threads[1] && threads[1] == threads[2] && threads[2] != threads[3], "{threads:?}");
+}
