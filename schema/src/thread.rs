@@ -105,7 +105,9 @@ impl Account {
         let keys = incoming.thread_keys();
         let link = |id: &String| pair(self.id, &self.hash16("link", &[id.as_bytes()]));
         let links: Vec<_> = keys.ids.iter().map(link).collect();
-        let known = self.linked_threads(&links).await?;
+        // Whoever names nobody else begins a thread. If somebody has named it before it came, that is seen below.
+        let is_first = !keys.has_links && !keys.is_reply;
+        let known = if is_first { vec![] } else { self.linked_threads(&links).await? };
         let candidate = match self.roots(&known).await?.into_iter().min() {
             Some(thread) => thread,
             None if keys.is_reply && !keys.has_links => {
