@@ -8,8 +8,9 @@ const FEED_KEPT: Millis = 30 * DAY;
 
 impl Instance {
     /// Forgets, in every account, changes that every cursor of the last 30 days lies behind, and final deletes of more
-    /// than 30 days ago; sessions that are over; and nodes that have been dead for long. To be called at least once a
-    /// day; calling it more often, or twice at once, does no more. Returns how much of each was forgotten.
+    /// than 30 days ago; sessions that are over; notes of late rows that are done with; and nodes that have been dead for long.
+    /// To be called at least once a day; calling it more often, or twice at once, does no more. Returns how much of each
+    /// was forgotten.
     pub async fn keep_house(&self) -> Result<Counts> {
         let nodes = self.forget_dead_nodes(None).await?;
         let (mut accounts, mut feeds, mut deletions, mut sessions) = (0, 0, 0, 0);
@@ -18,6 +19,7 @@ impl Instance {
             feeds += u64::from(self.trim_changes(account).await?);
             deletions += self.drop_deletions(account).await?;
             sessions += self.drop_expired(account).await?;
+            self.drop_late_notes(account).await?;
         }
         let found = [
             ("accounts", accounts),

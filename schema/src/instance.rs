@@ -41,6 +41,8 @@ pub struct Instance {
     /// What can be set.
     pub settings: Settings,
     pub(crate) keyring: Keyring,
+    /// Tells rows of this process from those of others.
+    pub(crate) process: [u8; 16],
     started: Instant,
     /// Microseconds after `started` at which a message was last being kept.
     kept_at: AtomicU64,
@@ -87,6 +89,7 @@ impl Instance {
             clock,
             settings,
             keyring,
+            process: uuid::Uuid::new_v4().into_bytes(),
             started: Instant::now(),
             kept_at: AtomicU64::new(0),
             locks: Locks::default(),

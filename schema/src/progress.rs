@@ -4,19 +4,30 @@
 //! the index has read, but what was there before has left marks of deletion in the store, which a look from the start
 //! would have to pass over. So each process remembers below which place there is no row. Where it is the only one, it
 //! knows of each that comes. Where there are others, most rows are those of mail that has just come in; whoever has put
-//! an older one there then changes a row of its own, which tells the others to look from the start again.
+//! an older one there then changes a note of its own, which tells the others to look from the start again.
+//!
+//! A row is there before it is judged and noted, and a note is read before the rows that it tells of. So a row that a look
+//! has missed is either too new to lie below what the look lets its process remember, or its note is another than the one
+//! that the look has read, and the next look finds it. Who dies between row and note has not answered for the message: it
+//! is brought again, and noted then.
 
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::deletion::BYTES_WAIT;
-use crate::{Account, Durability, Job, ListPosition, MessageId, Millis, Result, RowKey, Scan, Table, Write};
+use crate::{
+    Account, AccountId, Durability, Instance, Job, ListPosition, MessageId, Millis, Result, Row, RowKey,
+    Scan, Table, Write,
+};
 
-/// The row of a message that was received longer ago is a late one.
+/// A row that is there only when its message was received longer ago is a late one.
 const LATE: Millis = 60_000;
-/// A row that is not late is there so long after its message was received, or never: the clocks of two nodes may differ, and
-/// the row may be some time under way.
-const SETTLED: Millis = 2 * LATE + BYTES_WAIT.as_millis() as Millis;
+/// The clocks of two nodes are no further apart: each is as near to the servers' as `cassandra.clock_skew_milliseconds` says,
+/// a minute at most, or its node writes nothing.
+const APART: Millis = 120_000;
+/// A row that is not late is there so long after its message was received, by any node's clock. However long the row was
+/// under way: whether it is late is judged when it is there.
+const SETTLED: Millis = LATE + APART;
+const DAY: Millis = 24 * 3_600_000;
 
 /// How far the index has read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,8 +45,8 @@ pub(crate) struct Unindexed {
     additions: u64,
     /// There is no row before it, but for late ones.
     floor: Option<ListPosition>,
-    /// What the row of late ones said before that was looked for.
-    late: Option<Vec<u8>>,
+    /// The notes of late ones before that was looked for.
+    late: Vec<Row>,
 }
 
 /// After every place.
@@ -69,7 +80,7 @@ impl Account {
                 let late_now = self.late().await?;
                 (self.first_unindexed(None).await?, late_now)
             }
-            (false, _) => (self.first_unindexed(floor).await?, None),
+            (false, _) => (self.first_unindexed(floor).await?, vec![]),
         };
         let floor = match self.backend().is_shared {
             true => found.unwrap_or(BEYOND).min(ListPosition::new(now.saturating_sub(SETTLED), [0; 16])),
@@ -94,12 +105,8 @@ impl Account {
         Ok(row.and_then(|(clustering, _)| ListPosition::from_clustering(&clustering)))
     }
 
-    fn late_row(&self) -> RowKey {
-        RowKey::new(Table::LateUnindexed, *self.id.as_bytes(), [])
-    }
-
-    async fn late(&self) -> Result<Option<Vec<u8>>> {
-        self.instance.row(&self.late_row()).await
+    async fn late(&self) -> Result<Vec<Row>> {
+        self.instance.account_rows(Table::LateUnindexed, self.id).await
     }
 
     fn unindexed(&self) -> Arc<Mutex<Unindexed>> {
@@ -118,11 +125,15 @@ impl Account {
             known.additions += 1;
             known.floor = known.floor.map(|floor| floor.min(at));
         }
-        if !self.backend().is_shared || at.at.saturating_add(LATE) > self.instance.now() {
+        let now = self.instance.now();
+        if !self.backend().is_shared || at.at.saturating_add(LATE) > now {
             return Ok(());
         }
+        // Of a row that two processes write, one whose clock is behind would lose its note to an earlier one.
+        let own = [&(now / DAY).to_be_bytes()[..], &self.instance.process].concat();
+        let own = RowKey::new(Table::LateUnindexed, *self.id.as_bytes(), own);
         let another = uuid::Uuid::new_v4().into_bytes().to_vec();
-        self.backend().store.write(vec![Write::Put(self.late_row(), another)], Durability::Later).await
+        self.backend().store.write(vec![Write::Put(own, another)], Durability::Later).await
     }
 
     /// Has a message put into the index once more, which waits for it until then.
@@ -132,5 +143,22 @@ impl Account {
         self.backend().store.write(vec![waits], Durability::Later).await?;
         self.note_unindexed(at).await?;
         self.backend().queue.publish(vec![Job::IndexMessage { account: self.id, message: id }]).await
+    }
+}
+
+impl Instance {
+    /// Drops notes of late ones that nobody changes any more: those from before yesterday. Whoever remembers them looks from
+    /// the start once more.
+    pub(crate) async fn drop_late_notes(&self, account: AccountId) -> Result<()> {
+        let yesterday = (self.now() / DAY).saturating_sub(1).to_be_bytes();
+        let rows = self.account_rows(Table::LateUnindexed, account).await?.into_iter();
+        let old = rows.map(|(note, _)| note).filter(|note| note[..] < yesterday[..]);
+        let drops =
+            old.map(|note| Write::Delete(RowKey::new(Table::LateUnindexed, *account.as_bytes(), note)));
+        let drops: Vec<_> = drops.collect();
+        match drops.is_empty() {
+            true => Ok(()),
+            false => self.backend.store.write(drops, Durability::Later).await,
+        }
     }
 }

@@ -98,7 +98,8 @@ tables! {
     /// Clustering: name of a periodic job. Value: what names the turn of the one that runs it; who that is, and what the
     /// last run found, sealed under the instance key.
     PeriodicJobs = 31 "periodic_jobs",
-    /// Partition: account. Value: random, another whenever an old message is put among [`Table::Unindexed`].
+    /// Partition: account. Clustering: day, process. Value: random, another whenever that process puts an old message among
+    /// [`Table::Unindexed`].
     LateUnindexed = 32 "late_unindexed",
 }
 

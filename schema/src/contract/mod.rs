@@ -3,12 +3,14 @@
 // A broken promise ends the test that finds it.
 #![allow(clippy::unwrap_used)]
 
+mod between;
 pub mod blobs;
 pub mod cache;
 pub mod faults;
 pub mod index;
 pub mod limits;
 mod names;
+pub mod progress;
 pub mod queue;
 pub mod races;
 pub mod shared;

@@ -141,9 +141,17 @@ macro_rules! contract_of_stories {
             a_quota_is_changed
             sessions_begin_and_end
             keys_rotate_and_purge
-            the_index_tells_how_far_it_has_read
             a_node_is_listed_while_it_lives_and_drains_when_asked
             a_periodic_job_is_run_by_one_when_it_is_due
+        }
+
+        $each! {
+            progress:
+            the_index_tells_how_far_it_has_read
+            an_old_message_that_waits_is_known_of_on_every_node
+            a_row_that_is_long_under_way_is_known_of_on_every_node
+            old_messages_of_nodes_whose_clocks_differ_are_known_of
+            notes_of_old_messages_go_after_a_day
         }
 
         $each! {
@@ -169,7 +177,6 @@ macro_rules! contract_of_stories {
 
         $each! {
             shared:
-            an_old_message_that_waits_is_known_of_on_every_node
             a_session_that_ends_on_one_node_is_over_on_every_other
             a_list_that_was_read_before_shows_what_has_changed_since
         }

@@ -5,13 +5,8 @@ use std::sync::Arc;
 
 use seal::Credential;
 
-use super::stories::{instance, keep, keep_with, keywords, message, new_account};
-use crate::{
-    Account, Arrival, Backend, Deleted, Instance, List, ListFilter, ManualClock, Message, Millis, Role,
-};
-
-/// 2026-01-01T00:00:00Z.
-const NOW: Millis = 1_767_225_600_000;
+use super::stories::{instance, keep, keywords, message, new_account};
+use crate::{Account, Backend, Deleted, Instance, List, ListFilter, ManualClock, Message, Role};
 
 /// Two nodes; where one process owns the directory there is no other, and both are the same.
 async fn both(backend: Backend, keys: &Path) -> ([Arc<Instance>; 2], Arc<ManualClock>) {
@@ -21,42 +16,6 @@ async fn both(backend: Backend, keys: &Path) -> ([Arc<Instance>; 2], Arc<ManualC
         false => one.clone(),
     };
     ([one, other], clock)
-}
-
-/// An old message that waits to be indexed is known of on every node, also on one that has looked before.
-pub async fn an_old_message_that_waits_is_known_of_on_every_node(backend: Backend, keys: &Path) {
-    let ([one, other], clock) = both(backend, keys).await;
-    let bob = new_account(&one, "bob@one.example").await;
-    let there = other.account(bob.id()).await.unwrap().unwrap();
-    let progress = async |account: &Account| {
-        let progress = account.index_progress().await.unwrap();
-        (!progress.complete).then_some(progress.indexed_through)
-    };
-    let expect = async |waits: Option<Millis>| {
-        for account in [&bob, &there, &bob] {
-            assert_eq!(progress(account).await, waits.map(|at| at - 1));
-        }
-    };
-    expect(None).await;
-    let long_ago = NOW - 86_400_000;
-    let arrival = Arrival { received_at: Some(long_ago), ..Arrival::default() };
-    let old = keep_with(&bob, &message("1@x", &[], "Old"), arrival).await.id;
-    expect(Some(long_ago)).await;
-    let new = keep(&there, &message("2@x", &[], "New")).await.id;
-    expect(Some(long_ago)).await;
-    bob.note_indexed(&[(long_ago, old)]).await.unwrap();
-    expect(Some(NOW)).await;
-    bob.note_indexed(&[(NOW, new)]).await.unwrap();
-    expect(None).await;
-    there.index_again(old, long_ago).await.unwrap();
-    expect(Some(long_ago)).await;
-    bob.note_indexed(&[(long_ago, old)]).await.unwrap();
-    expect(None).await;
-    clock.advance(1_000);
-    let newer = keep(&bob, &message("3@x", &[], "Newer")).await.id;
-    expect(Some(NOW + 1_000)).await;
-    there.note_indexed(&[(NOW + 1_000, newer)]).await.unwrap();
-    expect(None).await;
 }
 
 /// A session that ends on one node is over on all, also on one that has just taken it.

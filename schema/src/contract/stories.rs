@@ -11,9 +11,9 @@ use crate::{
     Patched, PeriodicJob, Position, Recipient, Role, RowKey, Scan, StatePatch, Table, ThreadId, Write,
 };
 
-const DAY: u64 = 24 * 3_600_000;
+pub(super) const DAY: u64 = 24 * 3_600_000;
 /// 2026-01-01T00:00:00Z.
-const NOW: u64 = 1_767_225_600_000;
+pub(super) const NOW: u64 = 1_767_225_600_000;
 
 /// An instance on `backend`, its keys under `keys`, with the domain one.example.
 pub async fn instance(backend: Backend, keys: &Path) -> (Arc<Instance>, Arc<ManualClock>) {
@@ -558,27 +558,6 @@ pub async fn keys_rotate_and_purge(backend: Backend, keys: &Path) {
     assert_eq!(bob.raw(of_bob).await.unwrap().unwrap(), raw.replace('\n', "\r\n").as_bytes());
     assert!(again.account(eve.id()).await.unwrap().is_none());
     assert_eq!(again.purges().await.unwrap().len(), 1);
-}
-
-/// What the index has not read yet is known, message by message.
-pub async fn the_index_tells_how_far_it_has_read(backend: Backend, keys: &Path) {
-    let (instance, clock) = instance(backend, keys).await;
-    let bob = new_account(&instance, "bob@one.example").await;
-    assert!(bob.index_progress().await.unwrap().complete);
-    let first = keep(&bob, &message("1@x", &[], "Hello")).await.id;
-    clock.advance(1_000);
-    let second = keep(&bob, &message("2@x", &[], "Hello")).await.id;
-    bob.note_indexed(&[(NOW, first)]).await.unwrap();
-    let progress = bob.index_progress().await.unwrap();
-    assert_eq!((progress.indexed_through, progress.complete), (NOW + 999, false));
-    bob.note_indexed(&[(NOW + 1_000, second)]).await.unwrap();
-    assert!(bob.index_progress().await.unwrap().complete);
-    bob.index_again(first, NOW).await.unwrap();
-    let progress = bob.index_progress().await.unwrap();
-    assert_eq!((progress.indexed_through, progress.complete), (NOW - 1, false));
-    let indexed = bob.indexed_message(first).await.unwrap().unwrap();
-    let token = bob.token(mail::terms::Field::Subject, mail::terms::Form::Word, "hello");
-    assert!(indexed.postings.iter().any(|posting| posting.token == token));
 }
 
 /// A node is listed while it lives and forgotten when it ends; what one is asked does not touch another.
