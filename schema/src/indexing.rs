@@ -7,7 +7,7 @@ use mail::terms::{Field, Form, Term};
 
 use crate::index::{IndexedMessage, Posting, Token};
 use crate::messages::NO_BYTES;
-use crate::{Account, Durability, MessageId, MessageRow, Result, RowKey, Table, Write, value};
+use crate::{Account, Chunks, Durability, MessageId, MessageRow, Result, RowKey, Table, Write, value};
 
 /// What an entry of the index is made from.
 pub struct Source {
@@ -44,19 +44,27 @@ impl Account {
         let mut sources = Vec::with_capacity(rows.len());
         for (&id, row) in ids.iter().zip(rows) {
             sources.push(match row {
-                Ok(Some(row)) => match blobs.next().transpose() {
-                    Ok(chunks) => match chunks.flatten() {
-                        Some(chunks) => Ok(Some(Source { row, chunks })),
-                        // It may have been deleted in between.
-                        None => self.message_row(id).await?.map_or(Ok(None), |_| Err(NO_BYTES)),
-                    },
-                    Err(error) => Err(error),
-                },
+                Ok(Some(row)) => self.source(id, row, blobs.next().unwrap_or(Ok(None))).await?,
                 Ok(None) => Ok(None),
                 Err(error) => Err(error),
             });
         }
         Ok(sources)
+    }
+
+    /// What the index is made from, of a message with this row and these `chunks`; the inner error is what is wrong with them.
+    async fn source(
+        &self,
+        id: MessageId,
+        row: MessageRow,
+        chunks: Result<Chunks>,
+    ) -> Result<Result<Option<Source>>> {
+        Ok(match chunks {
+            Ok(Some(chunks)) => Ok(Some(Source { row, chunks })),
+            // It may have been deleted in between.
+            Ok(None) => self.message_row(id).await?.map_or(Ok(None), |_| Err(NO_BYTES)),
+            Err(error) => Err(error),
+        })
     }
 
     /// What the index is to see of a message, and its language. Opens and analyses the bytes: it takes CPU time in proportion
