@@ -45,22 +45,6 @@ pub async fn run(instance: &Arc<Instance>, repair: bool) -> Result<Report> {
     Ok(report)
 }
 
-async fn rows(instance: &Instance, table: Table, partition: Vec<u8>) -> Result<Vec<Row>> {
-    let mut all = Vec::new();
-    let mut scan = Scan::all(table, partition, PAGE);
-    loop {
-        let page = instance.backend.store.scan(&scan).await?;
-        let is_last = page.len() < PAGE;
-        if let Some((clustering, _)) = page.last() {
-            scan = scan.above(clustering.clone());
-        }
-        all.extend(page);
-        if is_last {
-            return Ok(all);
-        }
-    }
-}
-
 /// The messages that an account has.
 #[derive(Default)]
 struct Known {

@@ -49,20 +49,9 @@ impl WrappedKeys {
     /// What the store says.
     pub async fn of_store(store: &dyn MailStore) -> Result<Self> {
         let instance = store.get(&[instance_row()]).await?.pop().flatten();
-        let mut accounts = BTreeMap::new();
-        let mut scan = Scan::all(Table::AccountKeys, [], PAGE);
-        loop {
-            let rows = store.scan(&scan).await?;
-            let is_last = rows.len() < PAGE;
-            if let Some((clustering, _)) = rows.last() {
-                scan = scan.above(clustering.clone());
-            }
-            accounts
-                .extend(rows.into_iter().filter_map(|(id, key)| Some((AccountId::from_slice(&id)?, key))));
-            if is_last {
-                return Ok(Self { instance, accounts });
-            }
-        }
+        let rows = store.rows(Scan::all(Table::AccountKeys, [], PAGE)).await?.into_iter();
+        let accounts = rows.filter_map(|(id, key)| Some((AccountId::from_slice(&id)?, key))).collect();
+        Ok(Self { instance, accounts })
     }
 
     /// Those in the copy beside `epochs`; `None` if there is none (no epoch was ever destroyed).

@@ -52,7 +52,7 @@ impl Migration {
     /// # Errors
     /// What the source says.
     pub async fn new(source: Arc<Instance>, target: Backend) -> Result<Self> {
-        let keys = rows::all(&source.backend, Scan::all(Table::AccountKeys, [], PAGE)).await?;
+        let keys = source.backend.store.rows(Scan::all(Table::AccountKeys, [], PAGE)).await?;
         let accounts = keys.iter().filter_map(|(id, _)| AccountId::from_slice(id)).collect();
         Ok(Self { source, target, accounts, held: Arc::new(Semaphore::new(HELD_KIB as usize)) })
     }
@@ -102,7 +102,7 @@ impl Migration {
 
     /// Accounts that were purged on the source since they were copied.
     async fn remove_purged(&self) -> Result<()> {
-        for (id, _) in rows::all(&self.target, Scan::all(Table::AccountKeys, [], PAGE)).await? {
+        for (id, _) in self.target.store.rows(Scan::all(Table::AccountKeys, [], PAGE)).await? {
             let Some(id) = AccountId::from_slice(&id).filter(|id| !self.accounts.contains(id)) else {
                 continue;
             };

@@ -338,25 +338,10 @@ impl Instance {
     }
 
     pub(crate) async fn all_rows(&self, table: Table) -> Result<Vec<crate::Row>> {
-        self.rows_of(Scan::all(table, [], PAGE)).await
+        self.backend.store.rows(Scan::all(table, [], PAGE)).await
     }
 
     pub(crate) async fn account_rows(&self, table: Table, id: AccountId) -> Result<Vec<crate::Row>> {
-        self.rows_of(Scan::all(table, *id.as_bytes(), PAGE)).await
-    }
-
-    async fn rows_of(&self, mut scan: Scan) -> Result<Vec<crate::Row>> {
-        let mut all = Vec::new();
-        loop {
-            let rows = self.backend.store.scan(&scan).await?;
-            let is_last = rows.len() < scan.limit;
-            if let Some((clustering, _)) = rows.last() {
-                scan = scan.above(clustering.clone());
-            }
-            all.extend(rows);
-            if is_last {
-                return Ok(all);
-            }
-        }
+        self.backend.store.rows(Scan::all(table, *id.as_bytes(), PAGE)).await
     }
 }

@@ -67,6 +67,22 @@ pub trait MailStore: Send + Sync {
     /// Rows of one partition in order.
     async fn scan(&self, scan: &Scan) -> Result<Vec<Row>>;
 
+    /// Every row of a scan, read in pages of its limit.
+    async fn rows(&self, mut scan: Scan) -> Result<Vec<Row>> {
+        let mut all = Vec::new();
+        loop {
+            let page = self.scan(&scan).await?;
+            let is_last = page.len() < scan.limit;
+            if let Some((last, _)) = page.last() {
+                scan = if scan.descending { scan.below(last.clone()) } else { scan.above(last.clone()) };
+            }
+            all.extend(page);
+            if is_last {
+                return Ok(all);
+            }
+        }
+    }
+
     /// Partitions of a table that begin with `of`, after those of the page that gave `after`; at most `limit` (at least
     /// 1). For verifying and copying only: for all pages together a store may have to go through the whole table. Not for
     /// tables whose rows stand in one partition.

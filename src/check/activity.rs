@@ -2,9 +2,9 @@
 
 use std::collections::HashSet;
 
-use schema::{ListPosition, Result, RowKey, Table};
+use schema::{ListPosition, Result, RowKey, Scan, Table};
 
-use super::{Check, Known, rows};
+use super::{Check, Known, PAGE};
 
 impl Check<'_> {
     /// Whether every thread and discussion is in its listing. Deliveries that race leave rows of times that were the
@@ -16,7 +16,8 @@ impl Check<'_> {
         {
             let partition = self.account.id().as_bytes().to_vec();
             let mut listed = HashSet::new();
-            for (clustering, _) in rows(self.instance(), table, partition.clone()).await? {
+            let rows = self.instance().backend.store.rows(Scan::all(table, partition.clone(), PAGE)).await?;
+            for (clustering, _) in rows {
                 let Some(at) = ListPosition::from_clustering(&clustering) else { continue };
                 if newest.get(&at.id) == Some(&at.at) {
                     listed.insert(at.id);

@@ -2,14 +2,15 @@
 
 use std::collections::HashSet;
 
-use schema::{Error, ListPosition, MessageId, Millis, Result, Table};
+use schema::{Error, ListPosition, MessageId, Millis, Result, Scan, Table};
 
-use super::{Check, Drift, PAGE, rows};
+use super::{Check, Drift, PAGE};
 
 impl Check<'_> {
     /// Index entries against messages that do not wait to be indexed.
     pub(super) async fn check_index(&self, known: &HashSet<MessageId>) -> Result<()> {
-        let waiting = rows(self.instance(), Table::Unindexed, self.account.id().as_bytes().to_vec()).await?;
+        let waiting = Scan::all(Table::Unindexed, *self.account.id().as_bytes(), PAGE);
+        let waiting = self.instance().backend.store.rows(waiting).await?;
         self.report(|report| report.waiting += waiting.len() as u64);
         let mut lacking = known.clone();
         for (clustering, _) in &waiting {

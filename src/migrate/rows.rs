@@ -9,22 +9,6 @@ use schema::{AccountId, Backend, Durability, MessageId, Result, Row, RowKey, Sca
 use super::tables::{job, source_of};
 use super::{AT_ONCE, Migration, PAGE, Report, patiently};
 
-/// Every row of a scan, whatever its limit.
-pub(super) async fn all(backend: &Backend, mut scan: Scan) -> Result<Vec<Row>> {
-    let mut all = Vec::new();
-    loop {
-        let rows = backend.store.scan(&scan).await?;
-        let is_last = rows.len() < scan.limit;
-        if let Some((clustering, _)) = rows.last() {
-            scan = scan.above(clustering.clone());
-        }
-        all.extend(rows);
-        if is_last {
-            return Ok(all);
-        }
-    }
-}
-
 /// How a stretch of a partition differs: what is to be written so that it does not.
 #[derive(Default)]
 struct Difference {
@@ -118,7 +102,7 @@ impl Migration {
                 ours = ours.above(last.clone());
             }
             rows += page.len() as u64;
-            let difference = difference(self.as_in(table, page), all(&self.target, theirs).await?);
+            let difference = difference(self.as_in(table, page), self.target.store.rows(theirs).await?);
             differing += difference.rows();
             if mended {
                 self.mend(table, partition, difference).await?;
@@ -180,7 +164,7 @@ impl Migration {
                 return Ok(0);
             }
         }
-        let theirs = all(&self.target, Scan::all(table, partition, PAGE)).await?;
+        let theirs = self.target.store.rows(Scan::all(table, partition, PAGE)).await?;
         let difference = difference(vec![], theirs);
         let count = difference.rows();
         if mended && count > 0 {

@@ -239,7 +239,7 @@ pub async fn rows_of_other_tables_and_partitions_are_others(store: &dyn MailStor
     }
 }
 
-/// `scan`: rows of one partition in order, within the bounds, at most `limit`.
+/// `scan`: rows of one partition in order, within the bounds, at most `limit`; `rows`: all of them.
 pub async fn a_scan_gives_the_rows_within_its_bounds_in_order(store: &dyn MailStore) {
     let (account, other) = (AccountId::random(), AccountId::random());
     for clustering in [b"d", b"a", b"c", b"b"] {
@@ -274,6 +274,12 @@ pub async fn a_scan_gives_the_rows_within_its_bounds_in_order(store: &dyn MailSt
         let found: String = rows.iter().map(|(clustering, _)| char::from(clustering[0])).collect();
         assert_eq!(found, expected, "{scan:?}");
         assert!(rows.iter().all(|(clustering, value)| clustering == value), "{scan:?}");
+        // By pages, whatever their size, it is the same as in one piece.
+        let whole = store.scan(&Scan { limit: 10, ..scan.clone() }).await.unwrap();
+        for limit in 1..=10 {
+            let scan = Scan { limit, ..scan.clone() };
+            assert_eq!(store.rows(scan.clone()).await.unwrap(), whole, "{scan:?}");
+        }
     }
 }
 
