@@ -4,6 +4,7 @@ mod bucket;
 mod claim;
 mod feed;
 mod lists;
+mod looks;
 mod partitions;
 mod reads;
 

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use cluster::CassandraOptions;
-use schema::{AccountId, Durability, ListPosition, MailStore, RowKey, Scan, Table, Write};
+use schema::{AccountId, Durability, List, ListPosition, MailStore, MailboxId, RowKey, Scan, Table, Write};
 
 const HOUR: u64 = 3_600_000;
 /// 2026-01-01T00:00:00Z.
@@ -135,4 +135,23 @@ async fn a_split_list_is_read_in_order_and_keeps_each_change() {
     assert_eq!(whole(&*store, account, 100, true).await, []);
     assert!(support::rows_by_partition("messages_by_account", account).await.is_empty());
     assert!(support::rows_by_partition("buckets_by_list", account).await.is_empty());
+}
+
+/// Lists that grow at the same time all get their turn to be counted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn every_list_is_split_in_time_however_many_grow_at_once() {
+    const LISTS: u8 = 40;
+    const ROWS: u64 = 160;
+
+    let store = store().await;
+    let account = AccountId::random();
+    let lists = (0..LISTS).map(|number| List::Mailbox(MailboxId([number; 16])));
+    for number in 0..ROWS {
+        let at = ListPosition::new(NOW + number, [7; 16]);
+        let writes = lists.clone().map(|list| Write::PutAsOf(list.row(account, at), vec![7], NOW));
+        store.write(writes.collect(), Durability::Now).await.unwrap();
+    }
+    let rows = support::rows_by_partition("messages_by_mailbox", account).await;
+    assert_eq!(rows.iter().sum::<u64>(), ROWS * u64::from(LISTS));
+    assert!(rows.iter().all(|rows| *rows <= BUCKET_ROWS * 3 / 2), "{rows:?}");
 }

@@ -8,17 +8,12 @@ use futures_util::future::try_join_all;
 use moka::sync::Cache;
 use schema::{Error, Result, Row, RowKey, Scan, Table};
 use scylla::value::CqlValue;
-use tokio::sync::Semaphore;
 
 use super::bucket::{Bucket, time};
+use super::looks::Looks;
 use super::{Request, blob};
 use crate::cassandra::Cassandra;
 
-/// Of the rows that fill a bucket so many have it looked at.
-const LOOKS: u32 = 128;
-/// Of these looks so many split a bucket whose rows come and go: at a quarter of its rows, give or take, and at twice as
-/// many as it may have in one of 3,000 cases.
-const SPLITS: u32 = 4;
 /// Buckets that this process knows to be split, or to have been noted, at most.
 const KNOWN: u64 = 200_000;
 /// Buckets of a list that are read at once.
@@ -31,7 +26,7 @@ pub(super) const NOTE: &str =
     "INSERT INTO buckets_by_list (partition, bucket, clustering, value) VALUES (?, 0x, ?, 0x)";
 
 /// A list: table and partition.
-type List = (Table, Vec<u8>);
+pub(super) type List = (Table, Vec<u8>);
 
 /// A write to a row of a list.
 pub(super) struct ListWrite {
@@ -45,12 +40,8 @@ pub(super) struct ListWrite {
 
 /// What is known of the buckets of lists. A bucket that is split stays so.
 pub(super) struct Lists {
-    cassandra: Arc<Cassandra>,
-    bucket_rows: u64,
-    /// Of so many new rows one has its bucket looked at.
-    look_every: u32,
-    /// Held while a bucket is looked at.
-    looking: Arc<Semaphore>,
+    pub(super) cassandra: Arc<Cassandra>,
+    pub(super) looks: Looks,
     split: Cache<(List, Bucket), ()>,
     noted: Cache<(List, Bucket), ()>,
 }
@@ -74,10 +65,8 @@ impl Slice {
 
 impl Lists {
     pub(super) fn new(cassandra: Arc<Cassandra>, bucket_rows: u64) -> Self {
-        let look_every = u32::try_from((bucket_rows / u64::from(LOOKS)).max(1)).unwrap_or(u32::MAX);
-        let looking = Arc::new(Semaphore::new(1));
         let (split, noted) = (Cache::new(KNOWN), Cache::new(KNOWN));
-        Self { cassandra, bucket_rows, look_every, looking, split, noted }
+        Self { cassandra, looks: Looks::new(bucket_rows), split, noted }
     }
 
     /// The statements of writes to lists. The buckets that they name are noted before.
@@ -102,8 +91,8 @@ impl Lists {
             match write.value {
                 Some(value) => {
                     self.note(&list, leaf).await?;
-                    if write.is_new && rand::random_ratio(1, self.look_every) {
-                        self.have_looked_at(list, leaf);
+                    if write.is_new {
+                        self.grows(list, leaf);
                     }
                     requests.push(Request::put(&write.key, &leaf.to_bytes(), value, write.as_of));
                 }
@@ -142,7 +131,7 @@ impl Lists {
         Ok(chain)
     }
 
-    async fn is_split(&self, list: &List, bucket: Bucket) -> Result<bool> {
+    pub(super) async fn is_split(&self, list: &List, bucket: Bucket) -> Result<bool> {
         if self.split.contains_key(&(list.clone(), bucket)) {
             return Ok(true);
         }
@@ -152,55 +141,13 @@ impl Lists {
         let row = found.maybe_first_row::<(Option<bool>,)>().map_err(unreadable)?;
         let is_split = matches!(row, Some((Some(true),)));
         if is_split {
-            self.split.insert((list.clone(), bucket), ());
+            self.note_split(list, bucket);
         }
         Ok(is_split)
     }
 
-    /// Has a bucket looked at while its writer goes on, unless another is being looked at. The row is written all the same,
-    /// and another one will have the bucket looked at. What chance decides is decided here, and never passed over.
-    fn have_looked_at(self: &Arc<Self>, list: List, bucket: Bucket) {
-        let by_chance = comes_and_goes(list.0);
-        if by_chance && !rand::random_ratio(SPLITS, LOOKS) {
-            return;
-        }
-        let turn = match by_chance {
-            true => None,
-            false => match self.looking.clone().try_acquire_owned() {
-                Ok(turn) => Some(turn),
-                Err(_) => return,
-            },
-        };
-        let lists = self.clone();
-        tokio::spawn(async move {
-            let _turn = turn;
-            if let Err(error) = lists.look(&list, bucket).await {
-                tracing::warn!(%error, table = list.0.name(), "a bucket was not looked at");
-            }
-        });
-    }
-
-    /// Splits a bucket that has become large.
-    async fn look(&self, list: &List, bucket: Bucket) -> Result<()> {
-        if bucket.child(0).is_none() || self.is_split(list, bucket).await? {
-            return Ok(());
-        }
-        if !comes_and_goes(list.0) && !self.is_large(list, bucket).await? {
-            return Ok(());
-        }
-        let table = list.0.name();
-        let text = format!("UPDATE {table} SET is_split = true WHERE partition = ? AND bucket = ?");
-        self.cassandra.run("splitting a bucket", &text, (&list.1, bucket.to_bytes())).await?;
+    pub(super) fn note_split(&self, list: &List, bucket: Bucket) {
         self.split.insert((list.clone(), bucket), ());
-        Ok(())
-    }
-
-    async fn is_large(&self, list: &List, bucket: Bucket) -> Result<bool> {
-        let table = list.0.name();
-        let text = format!("SELECT COUNT(*) FROM {table} WHERE partition = ? AND bucket = ?");
-        let found = self.cassandra.rows("counting a bucket", &text, (&list.1, bucket.to_bytes())).await?;
-        let (rows,) = found.first_row::<(i64,)>().map_err(unreadable)?;
-        Ok(u64::try_from(rows).unwrap_or(0) >= self.bucket_rows)
     }
 
     /// Notes that a bucket may hold rows, before it does.
@@ -321,18 +268,12 @@ impl Lists {
             }
         }
         if slice.is_split {
-            self.split.insert((list.clone(), bucket), ());
+            self.note_split(list, bucket);
         } else if !tells_split && is_bounded {
             slice.is_split = self.is_split(list, bucket).await?;
         }
         Ok(slice)
     }
-}
-
-/// Whether rows come and go in a list: those that went are read over all the same for a while, so what was written counts,
-/// and chance splits its buckets.
-fn comes_and_goes(table: Table) -> bool {
-    matches!(table, Table::Unindexed | Table::ThreadsByActivity | Table::DiscussionsByActivity)
 }
 
 /// Where the finer buckets of a list are noted.
