@@ -34,6 +34,8 @@ def missing_packages() -> list[str]:
         "maven": program("mvn"),
         "rabbitmq-server": (RABBITMQ / "rabbitmq-server").exists() and program("epmd"),
         "redis-server": program("redis-server"),
+        "haproxy": program("haproxy"),
+        "openssl": program("openssl"),
     }
     return [package for package, there in found.items() if not there]
 

@@ -95,9 +95,12 @@ class Node:
 
     def fill(self, template: str, target: pathlib.Path, **values) -> None:
         """Writes `target` from a file beside this one."""
-        text = string.Template((HERE / template).read_text()).substitute(values)
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(text)
+        target.write_text(self.filled(template, **values))
+
+    def filled(self, template: str, **values) -> str:
+        """A file beside this one with its values."""
+        return string.Template((HERE / template).read_text()).substitute(values)
 
     def processes(self) -> list[Process]:
         """All that belong to it; a pid that another process has got since is not among them."""

@@ -1,6 +1,6 @@
 """How each server is set up, run and asked. Its templates lie in the folder of its name.
 
-Security would be told here and in the templates: none of them has TLS or a password yet.
+None of them has TLS or a password: secured.py adds both.
 """
 
 import json
@@ -29,6 +29,7 @@ PORTS = (
     "rabbitmq-peers-3",
     "epmd",
     "redis",
+    "haproxy",
 )
 
 
@@ -106,13 +107,16 @@ class Cassandra(Server):
             "org.apache.cassandra.service.CassandraDaemon",
         )
 
+    def query(self, text: str, consistency: int) -> bytes:
+        return answers.cassandra(self.address, self.port(), text, consistency)
+
     def answer(self):
-        answers.cassandra(self.address, self.port(), "SELECT key FROM system.local", answers.ONE)
+        self.query("SELECT key FROM system.local", answers.ONE)
 
     def settle(self):
         # A table that has three copies by itself: read from all, it shows that this node reaches every other one.
         query = "SELECT status FROM system_distributed.view_build_status WHERE keyspace_name = 'a' AND view_name = 'b'"
-        answers.cassandra(self.address, self.port(), query, answers.ALL if self.count == 3 else answers.ONE)
+        self.query(query, answers.ALL if self.count == 3 else answers.ONE)
         version = "SELECT schema_version FROM system.local"
         numbers = range(1, self.count + 1)
         if len({answers.cassandra(address(number), self.port(), version, answers.ONE) for number in numbers}) > 1:
