@@ -157,8 +157,10 @@ pub async fn apply_schema(options: &CassandraOptions) -> Result<Applied, StartEr
         Some(_) => return Err(unusable("the data centre's name has letters, digits, `-` and `_`")),
         None => format!("{{'class': 'SimpleStrategy', 'replication_factor': {copies}}}"),
     };
-    run(session, &format!("CREATE KEYSPACE IF NOT EXISTS {keyspace} WITH replication = {replication}"))
-        .await?;
+    if !has_keyspace(session, keyspace).await? {
+        run(session, &format!("CREATE KEYSPACE IF NOT EXISTS {keyspace} WITH replication = {replication}"))
+            .await?;
+    }
     use_keyspace(&cassandra).await?;
     // Two that make a table at once make two of one name, unless both ask for the same id.
     let lock = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, format!("{keyspace}.schema_locks").as_bytes());
@@ -181,6 +183,14 @@ pub async fn apply_schema(options: &CassandraOptions) -> Result<Applied, StartEr
         tracing::warn!(%error, "the schema's lock stays until its time is over");
     }
     applied
+}
+
+/// Whether it is there: then it is used as it is, by a login that may not make any.
+async fn has_keyspace(session: &Session, keyspace: &str) -> Result<bool, StartError> {
+    const TEXT: &str = "SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name = ?";
+    let found = session.query_unpaged(TEXT, (keyspace,)).await;
+    let found = found.map_err(|error| failed(&error, error.to_string()))?.into_rows_result();
+    found.map(|rows| rows.rows_num() > 0).map_err(unusable)
 }
 
 async fn take_lock(cassandra: &Cassandra) -> Result<uuid::Uuid, StartError> {
