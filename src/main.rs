@@ -92,10 +92,11 @@ fn run(config: Config, roles: Roles) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
         let stop = roles::stop_signal()?;
+        let metrics = roles::measure()?;
         let Some(place) = start::find(&config, &stop).await? else { return Ok(()) };
         let listeners = roles::Listeners::bind(&config, roles).await?;
         let started = start::open(&config, place).await?;
-        roles::run(&config, roles, started, listeners, stop).await
+        roles::run(&config, roles, started, listeners, metrics, stop).await
     });
     runtime.shutdown_timeout(std::time::Duration::from_millis(500));
     ended

@@ -131,6 +131,15 @@ impl Listeners {
     }
 }
 
+/// Measures from now on: what is set once, such as whether a server is there, is lost before.
+///
+/// # Errors
+/// If something measures already.
+pub fn measure() -> Result<PrometheusHandle, Failure> {
+    let recorder = PrometheusBuilder::new().install_recorder();
+    recorder.map_err(|error| Failure::of("measures cannot be taken", &error))
+}
+
 /// Runs the roles until `stop` is cancelled, then drains them and closes what they were kept on.
 ///
 /// # Errors
@@ -140,13 +149,11 @@ pub async fn run(
     role: Roles,
     started: Started,
     listeners: Listeners,
+    metrics: PrometheusHandle,
     stop: CancellationToken,
 ) -> Result<(), Failure> {
     let Started { storage, instance } = started;
     let Listeners { lmtp, api, internal } = listeners;
-    let metrics = PrometheusBuilder::new()
-        .install_recorder()
-        .map_err(|error| Failure::of("measures cannot be taken", &error))?;
     let readiness = Readiness::default();
     let about = node::about(role.name(), config.is_cluster(), &lmtp, api.as_ref(), &internal);
     let node = LocalNode::new(about, instance.clock.now(), stop.clone());
