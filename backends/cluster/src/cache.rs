@@ -14,15 +14,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 use redis::aio::MultiplexedConnection;
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, IntoConnectionInfo, Pipeline, RedisError,
-    RedisResult, TlsCertificates, cmd, pipe,
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ErrorKind, FromRedisValue, IntoConnectionInfo,
+    Pipeline, RedisError, RedisResult, TlsCertificates, cmd, pipe,
 };
 use schema::{AccountId, Cache, Change, Result};
 use tokio::sync::{Notify, broadcast};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-use crate::{RedisOptions, StartError, certificates};
+use crate::tls::{self, Authorities};
+use crate::{RedisOptions, StartError};
 use local::LocalCounts;
 use news::News;
 use stale::Stale;
@@ -35,8 +36,6 @@ const LONGEST_REST: Duration = Duration::from_secs(1);
 const CONNECT_TIME: Duration = Duration::from_secs(1);
 /// The longest time that anything is kept, in milliseconds: Redis takes no time that ends after year 292,277,026.
 const LONGEST: u64 = 1 << 45;
-/// What TLS says of a certificate that it does not trust, and of a server that does not speak it.
-const UNTRUSTED: [&str; 2] = ["invalid peer certificate", "received corrupt message"];
 /// Keys removed by one command.
 const REMOVED_AT_ONCE: usize = 1000;
 
@@ -58,7 +57,13 @@ impl RedisCache {
         let line = Arc::new(Line::new(options)?);
         match line.connect().await {
             Ok(()) => {}
-            Err(error) if is_refusal(&error) => return Err(unusable(error.to_string())),
+            Err(error) if is_refusal(&error) => {
+                let reason = error.to_string();
+                return Err(unusable(tls::objection(&reason).unwrap_or(reason)));
+            }
+            Err(_) if line.is_asked_for_tls().await => {
+                return Err(unusable("it asks for TLS: rediss://".into()));
+            }
             Err(error) => {
                 tracing::warn!(
                     reason = error.to_string(),
@@ -180,11 +185,8 @@ impl Line {
         let client = match &options.ca_file {
             None => Client::open(info),
             Some(path) => {
-                let certificates = certificates::read(path, SERVER)?.into_bytes();
-                Client::build_with_tls(
-                    info,
-                    TlsCertificates { client_tls: None, root_cert: Some(certificates) },
-                )
+                let root_cert = Some(Authorities::read(path, SERVER)?.pem.into_bytes());
+                Client::build_with_tls(info, TlsCertificates { client_tls: None, root_cert })
             }
         };
         let config = AsyncConnectionConfig::new()
@@ -199,6 +201,14 @@ impl Line {
             stale: Mutex::default(),
             wake: Notify::new(),
         })
+    }
+
+    /// Whether we talk in clear to a server that does not.
+    async fn is_asked_for_tls(&self) -> bool {
+        match self.client.get_connection_info().addr() {
+            ConnectionAddr::Tcp(host, port) => tls::is_spoken_at((host.as_str(), *port)).await,
+            _ => false,
+        }
     }
 
     fn value_key(&self, key: &[u8]) -> Vec<u8> {
@@ -282,6 +292,8 @@ impl Line {
         let mut probe = cmd("SET");
         probe.arg([&self.prefix, b"probe".as_slice()].concat()).arg(1).arg("PX").arg(1000);
         self.ask::<()>(&mut connection, &probe).await?;
+        // Nothing is no news: whoever hears it passes it over.
+        self.ask::<()>(&mut connection, cmd("PUBLISH").arg(self.news_channel()).arg(b"")).await?;
         self.remove_stale(&mut connection).await?;
         let mut in_use = lock(&self.in_use);
         in_use.number += 1;
@@ -338,7 +350,7 @@ impl Line {
 fn is_refusal(error: &RedisError) -> bool {
     match error.kind() {
         // The kind of a failed handshake cannot be asked for; this is how it is told.
-        ErrorKind::Io => UNTRUSTED.iter().any(|words| error.to_string().contains(words)),
+        ErrorKind::Io => tls::objection(&error.to_string()).is_some(),
         ErrorKind::Server(_) | ErrorKind::Extension => {
             matches!(error.code(), Some("ERR" | "NOAUTH" | "NOPERM" | "WRONGPASS" | "DENIED"))
         }

@@ -5,7 +5,6 @@ mod retry;
 mod tables;
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -27,9 +26,9 @@ use scylla::value::CqlValue;
 
 use self::retry::PrepareAgain;
 pub use self::tables::{Applied, VERSION, apply_schema, schema_version};
-use crate::certificates;
 use crate::options::CassandraOptions;
 use crate::start::StartError;
+use crate::tls::{self, Authorities};
 
 /// How the server is called in messages.
 pub(crate) const SERVER: &str = "Cassandra";
@@ -198,39 +197,32 @@ async fn connect(options: &CassandraOptions) -> Result<Session, StartError> {
         builder = builder.user(&login.name, login.password.as_str());
     }
     if let Some(ca_file) = &options.ca_file {
-        builder = builder.tls_context(Some(tls(ca_file)?));
+        builder = builder.tls_context(Some(Authorities::read(ca_file, SERVER)?.client(SERVER)?));
     }
     let connecting = tokio::time::timeout(CONNECTION_TIME * 4, builder.build()).await;
     let unreachable = |reason: String| StartError::Unreachable { server: SERVER, reason };
-    let session = connecting.map_err(|_| unreachable("no node has answered".into()))?;
-    session.map_err(|error| {
-        let reason = error.to_string();
-        // The driver tells a refused login by its text alone.
-        match reason.contains("uthentication") || reason.contains("password") {
-            true => StartError::Unusable { server: SERVER, reason: "the login is refused".into() },
-            false => unreachable(reason),
-        }
-    })
-}
-
-fn tls(ca_file: &Path) -> Result<Arc<rustls::ClientConfig>, StartError> {
-    use rustls::pki_types::CertificateDer;
-    use rustls::pki_types::pem::PemObject as _;
-
-    let cannot = |error: &dyn std::fmt::Display| {
-        let reason = format!("{} cannot be used: {error}", ca_file.display());
-        StartError::Unusable { server: SERVER, reason }
+    let connected = connecting.map_err(|_| unreachable("no node has answered".into()))?;
+    let error = match connected {
+        Ok(session) => return Ok(session),
+        Err(error) => error,
     };
-    let text = certificates::read(ca_file, SERVER)?;
-    let mut roots = rustls::RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(text.as_bytes()) {
-        roots.add(certificate.map_err(|error| cannot(&error))?).map_err(|error| cannot(&error))?;
+    let unusable = |reason: &str| StartError::Unusable { server: SERVER, reason: reason.into() };
+    let reason = error.to_string();
+    // The driver tells what went wrong by its text alone.
+    if reason.contains("uthentication") || reason.contains("password") {
+        return Err(unusable("the login is refused"));
     }
-    // The driver brings a second one along, so which is used has to be said.
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let builder = builder.map_err(|error| cannot(&error))?;
-    Ok(Arc::new(builder.with_root_certificates(roots).with_no_client_auth()))
+    if let Some(objection) = tls::objection(&reason) {
+        return Err(unusable(&objection));
+    }
+    if options.ca_file.is_none() {
+        for node in &options.nodes {
+            if tls::is_spoken_at(node).await {
+                return Err(unusable("it asks for TLS: `cassandra.ca_file` says who signs its certificate"));
+            }
+        }
+    }
+    Err(unreachable(reason))
 }
 
 /// Adds to what holds the least `limit` of all that it was given.

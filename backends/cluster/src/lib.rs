@@ -8,13 +8,13 @@ mod blobs;
 pub mod cache;
 mod calls;
 mod cassandra;
-mod certificates;
 mod cluster;
 pub mod index;
 mod options;
 pub mod queue;
 mod start;
 mod store;
+mod tls;
 
 use std::sync::Arc;
 

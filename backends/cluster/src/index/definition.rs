@@ -66,7 +66,10 @@ pub(super) async fn check_version(nodes: &Nodes) -> Result<u32, StartError> {
         version: String,
     }
     let request = Request::get("_nodes/os", &[("filter_path", "nodes.*.version")]);
-    let answer: Answer = nodes.ask(&request).await?;
+    let answer: Answer = match nodes.ask(&request).await {
+        Ok(answer) => answer,
+        Err(failure) => return Err(nodes.refused(failure).await),
+    };
     let mut oldest = u32::MAX;
     for node in answer.nodes.values() {
         match parse_version(&node.version).filter(|&version| version >= OLDEST) {

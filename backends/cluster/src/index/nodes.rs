@@ -6,6 +6,7 @@
 
 use std::error::Error as StdError;
 use std::io;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -21,6 +22,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::{SERVER, unusable};
+use crate::tls::{self, Authorities};
 use crate::{ElasticsearchOptions, StartError};
 
 /// How long a node that did not answer is asked only after the others.
@@ -139,6 +141,8 @@ impl<'a> Request<'a> {
 
 struct Node {
     transport: Transport,
+    /// Where it is, if it is talked to without TLS.
+    in_clear: Option<String>,
     /// Until when others are asked first.
     aside: Mutex<Option<Instant>>,
 }
@@ -154,12 +158,8 @@ impl Nodes {
     /// # Errors
     /// [`StartError::Unusable`] for options that make no sense. Nothing is asked yet.
     pub(super) fn open(options: &ElasticsearchOptions) -> Result<Self, StartError> {
-        let authorities = match &options.ca_file {
-            Some(path) => Some(std::fs::read(path).map_err(|error| {
-                unusable(format!("the certificates that sign its own cannot be read: {error}"))
-            })?),
-            None => None,
-        };
+        let read = |path: &PathBuf| Authorities::read(path, SERVER);
+        let authorities = options.ca_file.as_ref().map(read).transpose()?;
         let node = |url: &String| {
             let wrong = || {
                 unusable(format!(
@@ -172,6 +172,9 @@ impl Nodes {
             if !matches!(parsed.scheme(), "http" | "https") || parsed.host().is_none() || has_login {
                 return Err(wrong());
             }
+            let address = parsed.host_str().zip(parsed.port_or_known_default());
+            let address = address.map(|(host, port)| format!("{host}:{port}"));
+            let in_clear = address.filter(|_| parsed.scheme() == "http");
             // Answers are not compressed: what that spares on the wire costs more on both of its ends.
             let mut builder = TransportBuilder::new(SingleNodeConnectionPool::new(parsed))
                 .disable_proxy()
@@ -181,22 +184,34 @@ impl Nodes {
                 let password = login.password.as_str().to_owned();
                 builder = builder.auth(Credentials::Basic(login.name.clone(), password));
             }
-            if let Some(pem) = &authorities {
-                let certificates = Certificate::from_pem(pem).map_err(|_| {
-                    unusable("the file of the certificates that sign its own holds none in PEM".into())
+            if let Some(authorities) = &authorities {
+                let certificates = Certificate::from_pem(authorities.pem.as_bytes()).map_err(|error| {
+                    unusable(format!("the certificates of `ca_file` cannot be used: {error}"))
                 })?;
                 builder = builder.cert_validation(CertificateValidation::Full(certificates));
             }
             let transport = builder
                 .build()
                 .map_err(|error| unusable(format!("no client for it can be made: {error}")))?;
-            Ok(Node { transport, aside: Mutex::new(None) })
+            Ok(Node { transport, in_clear, aside: Mutex::new(None) })
         };
         let nodes = options.urls.iter().map(node).collect::<Result<Vec<_>, _>>()?;
         if nodes.is_empty() {
             return Err(unusable("it has no URL".into()));
         }
         Ok(Self { nodes, next: AtomicUsize::new(0), time: options.request_time })
+    }
+
+    /// What a request failed of at a start, when the reason may be that a node asks for TLS.
+    pub(super) async fn refused(&self, failure: Failure) -> StartError {
+        for address in self.nodes.iter().filter_map(|node| node.in_clear.as_ref()) {
+            if matches!(failure, Failure::Unreachable(_) | Failure::TimedOut)
+                && tls::is_spoken_at(address).await
+            {
+                return unusable("it asks for TLS: https://".into());
+            }
+        }
+        failure.into()
     }
 
     /// When a request that begins now has to be done.
@@ -320,6 +335,9 @@ impl From<Failure> for StartError {
                 "its login lacks rights: it needs `monitor` on the cluster and `all` on the index".into(),
             ),
             Failure::Nonsense => unusable("what answers at its URL is not Elasticsearch".into()),
+            Failure::Unreachable(reason) if let Some(objection) = tls::objection(&reason) => {
+                unusable(objection)
+            }
             failure if failure.is_transient() => {
                 Self::Unreachable { server: SERVER, reason: failure.to_string() }
             }

@@ -4,7 +4,6 @@
 //! nobody can acknowledge any more. Here a connection that broke is over with all its leases, and [`super::link`] makes
 //! the next one.
 
-use std::io;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -12,17 +11,18 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
-use lapin::tcp::OwnedTLSConfig;
+use lapin::tcp::{AMQPUriTcpExt as _, RustlsConnector};
 use lapin::types::ShortString;
-use lapin::uri::AMQPUri;
-use lapin::{BasicProperties, Channel, Confirmation, Connect, Connection, ConnectionProperties, ErrorKind};
+use lapin::uri::{AMQPScheme, AMQPUri};
+use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, ErrorKind};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::lock;
-use crate::{RabbitmqOptions, StartError, certificates};
+use crate::tls::{self, Authorities};
+use crate::{RabbitmqOptions, StartError};
 
 pub(super) const SERVER: &str = "RabbitMQ";
 /// Seconds between signs of life; after twice this time without any the connection is given up.
@@ -35,7 +35,8 @@ const SENT_AT_ONCE: usize = 512;
 /// Where RabbitMQ is.
 pub(super) struct Servers {
     uris: Vec<AMQPUri>,
-    certificates: Option<String>,
+    /// What trusts none but those whose certificates we were given.
+    trusting: Option<RustlsConnector>,
     request_time: Duration,
 }
 
@@ -145,9 +146,11 @@ impl Servers {
         if uris.is_empty() {
             return Err(unusable("no address is given".into()));
         }
-        let read = |path: &std::path::PathBuf| certificates::read(path, SERVER);
-        let certificates = options.ca_file.as_ref().map(read).transpose()?;
-        Ok(Self { uris, certificates, request_time: options.request_time })
+        let trusting = match &options.ca_file {
+            Some(path) => Some(Authorities::read(path, SERVER)?.client(SERVER)?.into()),
+            None => None,
+        };
+        Ok(Self { uris, trusting, request_time: options.request_time })
     }
 
     pub(super) fn request_time(&self) -> Duration {
@@ -174,14 +177,38 @@ impl Servers {
     }
 
     async fn connect_to(&self, uri: AMQPUri) -> Result<Session, StartError> {
-        let tls = OwnedTLSConfig { cert_chain: self.certificates.clone(), ..OwnedTLSConfig::default() };
         let runtime = lapin::runtime::default_runtime().map_err(|error| unreachable(error.to_string()))?;
         let properties = ConnectionProperties::default().with_connection_name("signet".into());
-        let connecting = uri.connect_with_config(properties, tls, runtime);
+        let trusting = self.trusting.clone();
+        let (is_plain, host, port) =
+            (uri.scheme == AMQPScheme::AMQP, uri.authority.host.clone(), uri.authority.port);
+        let connecting = Connection::connector(
+            uri,
+            runtime,
+            async move |uri, runtime| match &trusting {
+                Some(trusting) => {
+                    // What lapin is given to trust it adds to what the system does.
+                    let plain = AMQPUri { scheme: AMQPScheme::AMQP, ..uri.clone() };
+                    let stream = plain.connect_async(&runtime).await?;
+                    Ok(stream.into_rustls(trusting, &uri.authority.host).await?)
+                }
+                None => Ok(uri.connect_async(&runtime).await?),
+            },
+            properties,
+        );
         let Ok(connected) = timeout(self.request_time, connecting).await else {
             return Err(unreachable("it does not answer".into()));
         };
-        let connection = connected.map_err(|error| refused(&error, "it does not take the connection"))?;
+        let connection = match connected {
+            Ok(connection) => connection,
+            Err(_) if is_plain && tls::is_spoken_at((host.as_str(), port)).await => {
+                return Err(StartError::Unusable {
+                    server: SERVER,
+                    reason: "it asks for TLS: amqps://".into(),
+                });
+            }
+            Err(error) => return Err(refused(&error, "it does not take the connection")),
+        };
         let (request_time, runtime) = (self.request_time, Handle::current());
         Ok(Session { connection, request_time, runtime, posts: Mutex::default() })
     }
@@ -304,11 +331,10 @@ pub(super) fn refused(error: &lapin::Error, what: &str) -> StartError {
         ErrorKind::ParsingError(_) | ErrorKind::InvalidProtocolVersion(_) => {
             StartError::Unusable { server: SERVER, reason: "what answers there is no RabbitMQ".into() }
         }
-        // What TLS makes of a certificate that it does not trust, or of a server that does not speak it.
-        ErrorKind::IOError(error) if error.kind() == io::ErrorKind::InvalidData => {
-            StartError::Unusable { server: SERVER, reason: format!("{what} ({error})") }
-        }
-        _ => unreachable(error.to_string()),
+        _ => match tls::objection(&error.to_string()) {
+            Some(reason) => StartError::Unusable { server: SERVER, reason },
+            None => unreachable(error.to_string()),
+        },
     }
 }
 
