@@ -19,5 +19,7 @@ mod names;
 mod refusals;
 #[cfg(feature = "servers")]
 mod reindex;
+#[cfg(feature = "servers")]
+mod secured;
 mod start;
 mod support;
