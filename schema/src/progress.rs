@@ -22,7 +22,7 @@ use crate::{
 /// A row that is there only when its message was received longer ago is a late one.
 const LATE: Millis = 60_000;
 /// The clocks of two nodes are no further apart: each is as near to the servers' as `cassandra.clock_skew_milliseconds` says,
-/// a minute at most, or its node writes nothing.
+/// a minute at most, or its node writes nothing and is not ready to be asked.
 const APART: Millis = 120_000;
 /// A row that is not late is there so long after its message was received, by any node's clock. However long the row was
 /// under way: whether it is late is judged when it is there.
