@@ -193,25 +193,20 @@ impl Account {
     async fn finish_earlier(&self, id: MessageId, row: &MessageRow) -> Result<()> {
         let at = ListPosition::new(row.received_at, id.0);
         let unindexed = self.unindexed_row(at);
-        let is_indexed = self.backend().store.get(std::slice::from_ref(&unindexed)).await?[0].is_none();
         let missing = self.mend_list_rows(id, true).await?.0;
-        let is_whole = is_indexed && missing == 0;
-        // Where rows and change are one step, who finds the rows finds the change.
-        if is_whole && !self.backend().is_shared {
+        // Where rows and change are one step, who finds the rows finds the change, and whether the job was done. On servers
+        // any of them may have got lost by itself.
+        if !self.backend().is_shared && missing == 0 && self.instance.row(&unindexed).await?.is_none() {
             return self.wait_until_durable().await;
         }
-        let mut writes = vec![Write::Change(self.id, Change { kind: ChangeKind::MessageCreated, id: id.0 })];
-        if missing > 0 {
-            writes.push(Write::PutAsOf(unindexed, vec![], as_of(row.received_at, self.instance.now())));
-        }
+        let writes = vec![
+            Write::Change(self.id, Change { kind: ChangeKind::MessageCreated, id: id.0 }),
+            // As of then: where it was there and has gone since, it stays away.
+            Write::PutAsOf(unindexed, vec![], as_of(row.received_at, self.instance.now())),
+        ];
         self.backend().store.write(writes, Durability::Later).await?;
-        if missing > 0 {
-            self.keep_listed(Table::ThreadsByActivity, self.root(row.thread).await?.0).await?;
-            self.keep_listed(Table::DiscussionsByActivity, row.discussion.0).await?;
-        }
-        if is_whole {
-            return self.wait_until_durable().await;
-        }
+        self.keep_listed(Table::ThreadsByActivity, self.root(row.thread).await?.0).await?;
+        self.keep_listed(Table::DiscussionsByActivity, row.discussion.0).await?;
         self.note_unindexed(at).await?;
         self.backend().queue.publish(vec![Job::IndexMessage { account: self.id, message: id }]).await?;
         self.tell(ChangeKind::MessageCreated, id.0);

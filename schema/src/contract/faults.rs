@@ -1,14 +1,17 @@
 //! What is left where a call on the backend fails, told on any backend.
 
 use std::path::Path;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 
 use super::between::{Behind, Between};
 use super::stories::{instance, keep, message, new_account};
 use crate::{
-    Arrival, Backend, Durability, Error, Incoming, MailStore, Result, Role, RowKey, StatePatch, Totals, Write,
+    Arrival, Backend, Durability, Error, Incoming, Job, List, ListFilter, MailStore, Result, Role, RowKey,
+    StatePatch, Table, Totals, Write,
 };
 
 /// While it is set, answers to writes get lost: what was asked for is done.
@@ -81,4 +84,82 @@ pub async fn an_answer_that_gets_lost_is_not_counted_wrong(mut backend: Backend,
     assert!(bob.delete(first, None).await.is_err());
     store.between.set(false);
     assert_eq!((of(Role::Trash).await, bob.used().await.unwrap()), (Totals::default(), size));
+}
+
+/// Rows of this table get lost, and whoever writes them is told that something did.
+#[derive(Default)]
+struct Losing(Mutex<Option<Table>>);
+
+impl Losing {
+    fn set(&self, table: Option<Table>) {
+        *self.0.lock().unwrap() = table;
+    }
+}
+
+#[async_trait]
+impl Between for Losing {
+    async fn write(
+        &self,
+        store: &dyn MailStore,
+        mut writes: Vec<Write>,
+        durability: Durability,
+    ) -> Result<()> {
+        let table = *self.0.lock().unwrap();
+        let before = writes.len();
+        writes.retain(|write| table.is_none() || write.puts().map(|key| key.table) != table);
+        let has_lost = writes.len() < before;
+        store.write(writes, durability).await?;
+        if has_lost { Err(Error::transient("rows", "one got lost")) } else { Ok(()) }
+    }
+}
+
+/// Whichever row of a delivery gets lost, who brings the message again completes it.
+pub async fn a_delivery_that_lost_any_of_its_rows_is_completed_by_the_next(
+    mut backend: Backend,
+    keys: &Path,
+) {
+    let wait = Duration::from_secs(5);
+    let is_shared = backend.is_shared;
+    let store = Behind::new(Losing::default(), backend.store.clone());
+    backend.store = store.clone();
+    let (instance, clock) = instance(backend, keys).await;
+    let bob = new_account(&instance, "bob@one.example").await;
+    let listed = async || {
+        let (all, no) = (ListFilter::default(), None);
+        let messages = bob.list(List::Account, &all, no, 10).await.unwrap().items.len();
+        let inbox = List::Mailbox(bob.role_mailbox(Role::Inbox));
+        let inbox = bob.list(inbox, &all, no, 10).await.unwrap().items.len();
+        let threads = bob.threads(&all, no, 10).await.unwrap().items.len();
+        [messages, inbox, threads, bob.discussions(&all, no, 10).await.unwrap().items.len()]
+    };
+    let tables = [
+        Table::MessagesByAccount,
+        Table::MessagesByMailbox,
+        Table::MessagesByThread,
+        Table::MessagesByDiscussion,
+        Table::ThreadsByActivity,
+        Table::DiscussionsByActivity,
+        Table::Unindexed,
+    ];
+    for (number, table) in tables.into_iter().enumerate() {
+        clock.advance(1_000);
+        // Of people of its own, so that it is a discussion of its own.
+        let raw = message(&format!("{number}@x"), &[], &format!("No. {number}"));
+        let raw = raw.replace("ada@", &format!("ada{number}@")).replace('\n', "\r\n");
+        let incoming = Incoming::prepare(raw.as_bytes(), &mail::Limits::default());
+        // Where all of them are one step, none of them gets lost by itself.
+        store.between.set(is_shared.then_some(table));
+        assert_eq!(bob.keep(&incoming, Arrival::default()).await.is_err(), is_shared, "{table:?}");
+        store.between.set(None);
+        assert!(!bob.keep(&incoming, Arrival::default()).await.unwrap().is_new);
+        assert_eq!(listed().await, [number + 1; 4], "{table:?}");
+        assert!(!bob.index_progress().await.unwrap().complete, "{table:?}");
+        let id = bob.message_id(raw.as_bytes());
+        let leases = instance.backend.queue.lease(10, wait, wait).await.unwrap();
+        assert!(leases.iter().any(|lease| lease.job == Job::IndexMessage { account: bob.id(), message: id }));
+        let message = bob.message(id).await.unwrap().unwrap();
+        bob.note_indexed(&[(message.row.received_at, id)]).await.unwrap();
+        instance.backend.queue.ack(&leases.iter().map(|lease| lease.id).collect::<Vec<_>>()).await.unwrap();
+        assert!(bob.index_progress().await.unwrap().complete, "{table:?}");
+    }
 }

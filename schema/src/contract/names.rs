@@ -184,6 +184,7 @@ macro_rules! contract_of_stories {
         $each! {
             faults:
             an_answer_that_gets_lost_is_not_counted_wrong
+            a_delivery_that_lost_any_of_its_rows_is_completed_by_the_next
         }
     };
 }
