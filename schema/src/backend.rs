@@ -1,6 +1,7 @@
 //! The five traits together.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::blobs::BlobStore;
 use crate::cache::Cache;
@@ -23,4 +24,6 @@ pub struct Backend {
     pub cache: Arc<dyn Cache>,
     /// Whether other processes work on it too, so that what this one remembers may not be so any more.
     pub is_shared: bool,
+    /// How far the clocks of any two of these processes may be apart: who finds its own further off writes nothing.
+    pub clocks_apart: Duration,
 }

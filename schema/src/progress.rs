@@ -19,14 +19,9 @@ use crate::{
     Scan, Table, Write,
 };
 
-/// A row that is there only when its message was received longer ago is a late one.
-const LATE: Millis = 60_000;
-/// The clocks of two nodes are no further apart: each is as near to the servers' as `cassandra.clock_skew_milliseconds` says,
-/// a minute at most, or its node writes nothing and is not ready to be asked.
-const APART: Millis = 120_000;
-/// A row that is not late is there so long after its message was received, by any node's clock. However long the row was
-/// under way: whether it is late is judged when it is there.
-const SETTLED: Millis = LATE + APART;
+/// A row that is there only when its message was received longer ago is a late one. A row that is not is there so long
+/// after that, however long it was under way: whether it is late is judged when it is there.
+const LATE: Millis = 15_000;
 const DAY: Millis = 24 * 3_600_000;
 
 /// How far the index has read.
@@ -83,7 +78,7 @@ impl Account {
             (false, _) => (self.first_unindexed(floor).await?, vec![]),
         };
         let floor = match self.backend().is_shared {
-            true => found.unwrap_or(BEYOND).min(ListPosition::new(now.saturating_sub(SETTLED), [0; 16])),
+            true => found.unwrap_or(BEYOND).min(ListPosition::new(self.settled(now), [0; 16])),
             false => found.unwrap_or(BEYOND),
         };
         let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -107,6 +102,12 @@ impl Account {
 
     async fn late(&self) -> Result<Vec<Row>> {
         self.instance.account_rows(Table::LateUnindexed, self.id).await
+    }
+
+    /// Of messages that were received before that, no row comes any more but late ones: by the clock of any node.
+    fn settled(&self, now: Millis) -> Millis {
+        let apart = Millis::try_from(self.backend().clocks_apart.as_millis()).unwrap_or(Millis::MAX);
+        now.saturating_sub(LATE.saturating_add(apart))
     }
 
     fn unindexed(&self) -> Arc<Mutex<Unindexed>> {

@@ -74,6 +74,8 @@ impl Cluster {
             queue: queue.clone(),
             cache: Arc::new(cache),
             is_shared: true,
+            // Each of two is as far as that from a server, and servers from each other.
+            clocks_apart: options.cassandra.clock_skew * 4,
         };
         Ok(Self { backend, queue, store, comparing })
     }

@@ -165,6 +165,7 @@ impl Embedded {
             queue: Arc::new(Queue::open(Arc::clone(&core), Arc::clone(&options.clock))?),
             cache: Arc::new(MemoryCache::new(options.cache_bytes)),
             is_shared: false,
+            clocks_apart: std::time::Duration::ZERO,
         };
         Ok(Self { core, backend, directory: dir.to_owned() })
     }

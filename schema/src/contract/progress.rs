@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -115,6 +116,7 @@ impl Between for UnderWay {
 /// far ahead.
 pub async fn a_row_that_is_long_under_way_is_known_of_on_every_node(mut backend: Backend, keys: &Path) {
     backend.is_shared = true;
+    backend.clocks_apart = Duration::from_secs(120);
     let clock = ManualClock::at(NOW);
     let there = super::instance(backend.clone(), keys, Arc::new(Ahead(clock.clone(), 120_000))).await;
     let under_way =
@@ -125,7 +127,7 @@ pub async fn a_row_that_is_long_under_way_is_known_of_on_every_node(mut backend:
     let bob = new_account(&one, "bob@one.example").await;
     let elsewhere = there.account(bob.id()).await.unwrap().unwrap();
     let elsewhere = store.between.elsewhere.get_or_init(|| elsewhere);
-    for seconds in (0..=480).step_by(20) {
+    for seconds in (0..=30).step_by(3).chain([60, 120, 180, 480]) {
         store.between.time.store(seconds * 1_000, Ordering::SeqCst);
         let received_at = clock.now();
         let id = keep(&bob, &message(&format!("{seconds}@x"), &[], "Hello")).await.id;
