@@ -109,13 +109,15 @@ impl Account {
             let found = self.messages(&others).await?;
             foreseen.extend(others.into_iter().zip(found));
             for (place, id) in places.iter().zip(&ids) {
-                let message = foreseen.remove(id).flatten();
                 let stands = |message: &Message| {
                     message.row.received_at == place.at
                         && self.is_listed(list, message)
                         && filter.admits(&message.state)
                 };
-                items.extend(message.filter(stands));
+                // A row at a wrong time takes nothing from the one at the right time.
+                if foreseen.get(id).and_then(Option::as_ref).is_some_and(stands) {
+                    items.extend(foreseen.remove(id).flatten());
+                }
             }
             if !has_more {
                 return Ok(MessagePage { items, next: None });

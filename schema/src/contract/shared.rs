@@ -6,7 +6,10 @@ use std::sync::Arc;
 use seal::Credential;
 
 use super::stories::{instance, keep, keywords, message, new_account};
-use crate::{Account, Backend, Deleted, Instance, List, ListFilter, ManualClock, Message, Role};
+use crate::{
+    Account, Backend, Clock, Deleted, Durability, Instance, List, ListFilter, ListPosition, ManualClock,
+    Message, Role, Write,
+};
 
 /// Two nodes; where one process owns the directory there is no other, and both are the same.
 async fn both(backend: Backend, keys: &Path) -> ([Arc<Instance>; 2], Arc<ManualClock>) {
@@ -103,4 +106,24 @@ pub async fn a_list_that_was_read_before_shows_what_has_changed_since(backend: B
     assert_eq!(ids(&items), [joins, kept[0], kept[1], kept[2]]);
     let threads: Vec<_> = items.iter().map(|message| message.thread).collect();
     assert!(threads[0] == threads[1] && threads[1] == threads[2] && threads[2] != threads[3], "{threads:?}");
+}
+
+/// A row of a list at a wrong time is passed over, and hides nothing, also where the list was read before.
+pub async fn a_list_row_at_a_wrong_time_hides_nothing(backend: Backend, keys: &Path) {
+    let (instance, clock) = instance(backend, keys).await;
+    let bob = new_account(&instance, "bob@one.example").await;
+    let id = keep(&bob, &message("1@x", &[], "Hello")).await.id;
+    let at = clock.now();
+    let listed = async || {
+        let page = bob.list(List::Account, &ListFilter::default(), None, 10).await.unwrap();
+        page.items.iter().map(|message| message.id).collect::<Vec<_>>()
+    };
+    assert_eq!(listed().await, [id]);
+    for wrong in [at - 1_000, at + 1_000] {
+        let row = List::Account.row(bob.id(), ListPosition::new(wrong, id.0));
+        instance.backend.store.write(vec![Write::Put(row, vec![])], Durability::Now).await.unwrap();
+        for _ in 0..2 {
+            assert_eq!(listed().await, [id]);
+        }
+    }
 }
