@@ -115,7 +115,7 @@ fn answers(client: &Http) -> BTreeMap<String, Vec<String>> {
 }
 
 /// Ends what goes on meanwhile, also where the test fails.
-struct Meanwhile<'a>(&'a AtomicBool);
+pub struct Meanwhile<'a>(pub &'a AtomicBool);
 
 impl Drop for Meanwhile<'_> {
     fn drop(&mut self) {

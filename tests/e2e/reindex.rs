@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use serde_json::Value;
 
 use crate::cluster::Cluster;
+use crate::drift::Meanwhile;
 use crate::names::{Names, server};
 use crate::support::{Http, Lmtp, PASSWORD, Signet, message, wait_seconds};
 
@@ -42,15 +43,6 @@ fn indices(names: &Names) -> BTreeSet<String> {
 fn reindex(node: &Signet, step: &str) -> std::process::Output {
     let mut command = node.command(&["schema", "reindex", "--json"]);
     command.env("SIGNET_STEP", step).output().unwrap()
-}
-
-/// Ends what goes on meanwhile, also where the test fails.
-struct Meanwhile<'a>(&'a AtomicBool);
-
-impl Drop for Meanwhile<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::SeqCst);
-    }
 }
 
 #[test]

@@ -23,7 +23,6 @@ const OBJECTIONS: [&str; 4] =
 const ANSWER_TIME: Duration = Duration::from_secs(1);
 
 /// The certificates of a file, each of them one that can be used.
-#[derive(Clone)]
 pub(crate) struct Authorities {
     /// As they stand in the file.
     pub(crate) pem: String,
