@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use schema::{Instance, Job, Lease};
@@ -101,7 +102,8 @@ impl Batch {
                     Ok(())
                 }
                 Outcome::Retry(reason) => {
-                    let delay = delay(&self.settings, lease.attempts);
+                    let age = self.instance.clock.now().saturating_sub(lease.published_at);
+                    let delay = delay(&self.settings, lease.attempts, Duration::from_millis(age));
                     let (jobs, attempts) = put_off.entry((name, reason)).or_insert((0_u64, 0));
                     (*jobs, *attempts) = (*jobs + 1, lease.attempts.max(*attempts));
                     retries.push(async move { (name, lease.id, queue.retry(lease.id, delay).await) });

@@ -6,6 +6,9 @@ use schema::{Error, Lease};
 
 use crate::Settings;
 
+/// A job waits for its repetition at most this part of the time since it was published.
+const AGE_PARTS: u32 = 4;
+
 /// What a job came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -48,8 +51,12 @@ impl Outcome {
 
 /// The wait before a job is tried again: exponential, up to the longest, and spread over its upper half so that jobs
 /// that failed together do not come back together.
-pub(crate) fn delay(settings: &Settings, attempts: u32) -> Duration {
+///
+/// It is never more than a part of what the job has waited already, its `age`: where few jobs meet an outage each is
+/// tried often, and is to be done soon after its end all the same.
+pub(crate) fn delay(settings: &Settings, attempts: u32, age: Duration) -> Duration {
     let whole = settings.first_delay.saturating_mul(1 << attempts.min(30)).min(settings.longest_delay);
+    let whole = whole.min(settings.first_delay.max(age / AGE_PARTS));
     let dice = u16::from_be_bytes(seal::random_bytes());
     whole / 2 + (whole / 2).mul_f64(f64::from(dice) / f64::from(u16::MAX))
 }
@@ -64,9 +71,21 @@ mod tests {
         let settings = Settings::default();
         for (attempts, whole) in [(0, 1), (1, 2), (5, 32), (9, 512), (10, 600), (1000, 600)] {
             for _ in 0..100 {
-                let delay = delay(&settings, attempts).as_secs_f64();
+                let delay = delay(&settings, attempts, Duration::MAX).as_secs_f64();
                 let whole = f64::from(whole);
                 assert!((whole / 2.0..=whole).contains(&delay), "{attempts}: {delay}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_wait_is_short_beside_what_was_waited_however_often_it_was_tried() {
+        let settings = Settings::default();
+        for (attempts, age, longest) in [(0, 0, 1), (20, 0, 1), (20, 60, 15), (3, 60, 8), (20, 86_400, 600)] {
+            for _ in 0..100 {
+                let delay = delay(&settings, attempts, Duration::from_secs(age));
+                let longest = Duration::from_secs(longest);
+                assert!((longest / 2..=longest).contains(&delay), "{attempts}, {age} s: {delay:?}");
             }
         }
     }
