@@ -155,3 +155,22 @@ async fn every_list_is_split_in_time_however_many_grow_at_once() {
     assert_eq!(rows.iter().sum::<u64>(), ROWS * u64::from(LISTS));
     assert!(rows.iter().all(|rows| *rows <= BUCKET_ROWS * 3 / 2), "{rows:?}");
 }
+
+/// What is left of rows that went, for as long as Cassandra keeps it, costs nothing where none of them is asked for.
+#[tokio::test]
+async fn a_list_that_was_emptied_is_looked_at_without_passing_over_what_is_left_of_it() {
+    const ROWS: u64 = 1_000;
+    let store = support::rows().await.0;
+    let account = AccountId::random();
+    let place = |number: u64| ListPosition::new(NOW + number, [7; 16]).clustering();
+    let row = |number: u64| RowKey::new(Table::Unindexed, *account.as_bytes(), place(number));
+    let puts = (0..ROWS).map(|number| Write::PutAsOf(row(number), vec![], NOW + number));
+    store.write(puts.collect(), Durability::Now).await.unwrap();
+    store.write((0..ROWS).map(|number| Write::Delete(row(number))).collect(), Durability::Now).await.unwrap();
+    let mut scan = Scan::all(Table::Unindexed, *account.as_bytes(), 1);
+    scan.lower = Bound::Included(place(ROWS));
+    assert!(store.scan(&scan).await.unwrap().is_empty());
+    assert_eq!(store.get(&[row(ROWS)]).await.unwrap(), [None]);
+    let passed_over = support::most_tombstones_of_a_read("unindexed").await;
+    assert!(passed_over < ROWS / 10, "{passed_over}");
+}

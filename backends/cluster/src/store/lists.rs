@@ -46,10 +46,11 @@ pub(super) struct Lists {
     noted: Cache<(List, Bucket), ()>,
 }
 
-/// Rows of a bucket, with when they were written, and whether the bucket is split.
+/// Rows of a bucket, with when they were written.
 struct Slice {
     rows: Vec<(Vec<u8>, Vec<u8>, i64)>,
-    is_split: bool,
+    /// Not so where a row says that the bucket is not split.
+    may_be_split: bool,
 }
 
 impl Slice {
@@ -124,11 +125,27 @@ impl Lists {
         let mut chain = vec![Bucket::ROOT];
         while let Some(&last) = chain.last() {
             match last.child(at) {
-                Some(child) if self.is_split(list, last).await? => chain.push(child),
+                Some(child) if self.is_used(list, last, child).await? => chain.push(child),
                 _ => break,
             }
         }
         Ok(chain)
+    }
+
+    /// Whether a bucket within `above` may hold rows: it was noted before it did. What the bucket above says of itself costs
+    /// more, for where its rows have gone all that is left of them is read over.
+    async fn is_used(&self, list: &List, above: Bucket, bucket: Bucket) -> Result<bool> {
+        const TEXT: &str =
+            "SELECT clustering FROM buckets_by_list WHERE partition = ? AND bucket = 0x AND clustering = ?";
+        if self.split.contains_key(&(list.clone(), above)) {
+            return Ok(true);
+        }
+        let found = self.cassandra.rows("looking for a bucket", TEXT, (list_key(list), bucket.to_bytes()));
+        let is_used = found.await?.maybe_first_row::<(Vec<u8>,)>().map_err(unreadable)?.is_some();
+        if is_used {
+            self.note_split(list, above);
+        }
+        Ok(is_used)
     }
 
     pub(super) async fn is_split(&self, list: &List, bucket: Bucket) -> Result<bool> {
@@ -184,7 +201,7 @@ impl Lists {
             ..Scan::all(key.table, key.partition.clone(), 1)
         };
         let root = self.slice(&list, Bucket::ROOT, &exactly).await?;
-        if !root.is_split {
+        if !root.may_be_split {
             return Ok(root.rows.into_iter().next().map(|(_, value, _)| value));
         }
         let mut newest: Option<(i64, Vec<u8>)> = None;
@@ -202,7 +219,7 @@ impl Lists {
     pub(super) async fn scan(&self, scan: &Scan) -> Result<Vec<Row>> {
         let list = (scan.table, scan.partition.clone());
         let root = self.slice(&list, Bucket::ROOT, scan).await?;
-        if !root.is_split {
+        if !root.may_be_split {
             return Ok(root.rows.into_iter().map(|(clustering, value, _)| (clustering, value)).collect());
         }
         let mut buckets = self.buckets(&list).await?;
@@ -242,12 +259,9 @@ impl Lists {
             list.0.name()
         );
         let mut values = vec![blob(&list.1), CqlValue::Blob(bucket.to_bytes())];
-        let bounds = super::partitions::bounds(scan, &mut text, &mut values);
-        if bounds.is_none() {
-            return Ok(Slice { rows: vec![], is_split: self.is_split(list, bucket).await? });
+        if super::partitions::bounds(scan, &mut text, &mut values).is_none() {
+            return Ok(Slice { rows: vec![], may_be_split: true });
         }
-        // Without bounds, a partition without rows still tells what belongs to all of them.
-        let is_bounded = !matches!((&scan.lower, &scan.upper), (Bound::Unbounded, Bound::Unbounded));
         // The server keeps lists newest first.
         text.push_str(if scan.descending {
             " ORDER BY clustering DESC LIMIT ?"
@@ -256,23 +270,20 @@ impl Lists {
         });
         values.push(CqlValue::Int(i32::try_from(scan.limit).unwrap_or(i32::MAX)));
         let found = self.cassandra.rows("reading a list", &text, values).await?;
-        let mut slice = Slice { rows: Vec::new(), is_split: false };
+        let (mut rows, mut is_split) = (Vec::new(), None);
+        // A split bucket without rows has one that says this alone.
         type Found = (Option<Vec<u8>>, Option<Vec<u8>>, Option<i64>, Option<bool>);
-        let mut tells_split = false;
         for row in found.rows::<Found>().map_err(unreadable)? {
-            let (clustering, value, written_at, is_split) = row.map_err(unreadable)?;
-            tells_split = true;
-            slice.is_split |= is_split == Some(true);
+            let (clustering, value, written_at, says_split) = row.map_err(unreadable)?;
+            is_split = Some(says_split == Some(true));
             if let (Some(clustering), Some(value), Some(written_at)) = (clustering, value, written_at) {
-                slice.rows.push((clustering, value, written_at));
+                rows.push((clustering, value, written_at));
             }
         }
-        if slice.is_split {
+        if is_split == Some(true) {
             self.note_split(list, bucket);
-        } else if !tells_split && is_bounded {
-            slice.is_split = self.is_split(list, bucket).await?;
         }
-        Ok(slice)
+        Ok(Slice { rows, may_be_split: is_split.unwrap_or(true) })
     }
 }
 

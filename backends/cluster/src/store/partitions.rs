@@ -9,6 +9,7 @@ use scylla::statement::unprepared::Statement;
 use scylla::value::CqlValue;
 
 use super::bucket::{Bucket, shards};
+use super::lists::unreadable;
 use super::{AT_ONCE, CassandraStore, Kind, blob, kind};
 use crate::cassandra::PAGE;
 
@@ -74,11 +75,13 @@ impl CassandraStore {
         if scan.descending {
             text.push_str(" ORDER BY clustering DESC");
         }
-        let is_claimed = kind(scan.table) == Kind::Claimed;
-        if !is_claimed {
-            // Of rows that are compared and set some count as not there, so those are counted here.
+        // Of rows that are compared and set some count as not there: only here it is seen how many make the limit.
+        if let (Ok(limit @ ..=PAGE), false) = (i32::try_from(limit), kind(scan.table) == Kind::Claimed) {
             text.push_str(" LIMIT ?");
-            values.push(CqlValue::Int(i32::try_from(limit).unwrap_or(i32::MAX)));
+            values.push(CqlValue::Int(limit));
+            let found = self.cassandra.rows("reading rows", &text, values).await?;
+            let rows = found.rows::<(Vec<u8>, Vec<u8>)>().map_err(unreadable)?;
+            return rows.map(|row| row.map_err(unreadable)).collect();
         }
         let mut statement = Statement::new(text).with_page_size(PAGE);
         statement.set_is_idempotent(true);

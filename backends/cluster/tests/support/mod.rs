@@ -41,14 +41,25 @@ pub async fn rows() -> (Arc<dyn MailStore>, Arc<dyn BlobStore>) {
     cluster::connect_rows(&cassandra()).await.expect("Cassandra can be reached")
 }
 
+async fn ask(text: &str) -> scylla::response::query_result::QueryRowsResult {
+    let session = scylla::client::session_builder::SessionBuilder::new().known_nodes(&cassandra().nodes);
+    let session = session.build().await.unwrap();
+    session.query_unpaged(text, ()).await.unwrap().into_rows_result().unwrap()
+}
+
+/// How many rows that had gone the costliest read of a table has passed over, about, where there is one node.
+pub async fn most_tombstones_of_a_read(table: &str) -> u64 {
+    let keyspace = cassandra().keyspace;
+    let of = format!("keyspace_name = '{keyspace}' AND table_name = '{table}'");
+    let found = ask(&format!("SELECT max FROM system_views.tombstones_per_read WHERE {of}")).await;
+    found.first_row::<(f64,)>().unwrap().0 as u64
+}
+
 /// How many rows each partition of a table has that is an account's.
 pub async fn rows_by_partition(table: &str, account: schema::AccountId) -> Vec<u64> {
-    let options = cassandra();
-    let session = scylla::client::session_builder::SessionBuilder::new().known_nodes(&options.nodes);
-    let session = session.build().await.unwrap();
-    let keyspace = &options.keyspace;
+    let keyspace = cassandra().keyspace;
     let text = format!("SELECT partition, COUNT(*) FROM {keyspace}.{table} GROUP BY partition, bucket");
-    let found = session.query_unpaged(text, ()).await.unwrap().into_rows_result().unwrap();
+    let found = ask(&text).await;
     let rows = found.rows::<(Vec<u8>, i64)>().unwrap().map(Result::unwrap);
     let skipped = usize::from(table == "buckets_by_list");
     let own = rows.filter(|(partition, _)| partition[skipped..].starts_with(account.as_bytes()));
