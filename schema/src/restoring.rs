@@ -63,16 +63,24 @@ impl Account {
             envelope: Envelope::default(),
             head: incoming.head().clone(),
         };
-        let then = vec![
-            Write::Put(message.clone(), value::seal(&self.keys, &message, &row)),
-            Write::Change(self.id, Change { kind: ChangeKind::MessageCreated, id: id.0 }),
-        ];
-        let counting = self.hold_counts().await;
-        // Whoever deletes it meanwhile replaces its state.
-        if !self.backend().store.replace(state, before.clone(), before, then).await? {
-            return Ok(Remains::Young);
+        let sealed = value::seal(&self.keys, &message, &row);
+        // As of just before its delivery: should that write the row only now, its own is the one that stays. Where something
+        // took it away since, that would be hidden, and so would be what its delivery writes.
+        let before_it = deletion::as_of(received_at, self.instance.now()).saturating_sub(1);
+        let as_of_then = Write::PutAsOf(message.clone(), sealed.clone(), before_it);
+        for put in [as_of_then, Write::Put(message.clone(), sealed)] {
+            let change = Write::Change(self.id, Change { kind: ChangeKind::MessageCreated, id: id.0 });
+            let counting = self.hold_counts().await;
+            // Whoever deletes it meanwhile replaces its state.
+            let (state, then) = (state.clone(), vec![put, change]);
+            if !self.backend().store.replace(state, before.clone(), before.clone(), then).await? {
+                return Ok(Remains::Young);
+            }
+            drop(counting);
+            if self.instance.row(&message).await?.is_some() {
+                break;
+            }
         }
-        drop(counting);
         self.mend_list_rows(id, true).await?;
         self.keep_listed(Table::ThreadsByActivity, self.root(thread).await?.0).await?;
         self.keep_listed(Table::DiscussionsByActivity, row.discussion.0).await?;

@@ -1,8 +1,8 @@
 //! What is left where a call on the backend fails, told on any backend.
 
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,8 +10,9 @@ use async_trait::async_trait;
 use super::between::{Behind, Between};
 use super::stories::{instance, keep, message, new_account};
 use crate::{
-    Arrival, Backend, Durability, Error, Incoming, Job, List, ListFilter, MailStore, Result, Role, RowKey,
-    StatePatch, Table, Totals, Write,
+    AccountId, Arrival, Backend, BlobStore, Chunks, Durability, Envelope, Error, Incoming, Job, List,
+    ListFilter, MailStore, MessageId, Remains, Result, Role, RowKey, StatePatch, Table, Totals, Write,
+    Written,
 };
 
 /// While it is set, answers to writes get lost: what was asked for is done.
@@ -162,4 +163,105 @@ pub async fn a_delivery_that_lost_any_of_its_rows_is_completed_by_the_next(
         instance.backend.queue.ack(&leases.iter().map(|lease| lease.id).collect::<Vec<_>>()).await.unwrap();
         assert!(bob.index_progress().await.unwrap().complete, "{table:?}");
     }
+}
+
+/// Message rows are under way for as long as it is told to hold them back.
+#[derive(Default)]
+struct Slow(Mutex<Option<Vec<Write>>>);
+
+#[async_trait]
+impl Between for Slow {
+    async fn write(
+        &self,
+        store: &dyn MailStore,
+        mut writes: Vec<Write>,
+        durability: Durability,
+    ) -> Result<()> {
+        if let Some(held) = &mut *self.0.lock().unwrap() {
+            let is_row = |write: &mut Write| write.puts().is_some_and(|key| key.table == Table::Messages);
+            held.extend(writes.extract_if(.., is_row));
+        }
+        store.write(writes, durability).await
+    }
+}
+
+/// Bytes that were written an hour ago.
+struct Aged(Arc<dyn BlobStore>);
+
+#[async_trait]
+impl BlobStore for Aged {
+    async fn put(
+        &self,
+        account: AccountId,
+        message: MessageId,
+        chunks: Vec<Vec<u8>>,
+        durability: Durability,
+    ) -> Result<()> {
+        self.0.put(account, message, chunks, durability).await
+    }
+
+    async fn get(&self, account: AccountId, message: MessageId) -> Result<Chunks> {
+        self.0.get(account, message).await
+    }
+
+    async fn written(&self, account: AccountId, message: MessageId) -> Result<Option<Written>> {
+        let written = self.0.written(account, message).await?;
+        Ok(written.map(|written| Written { age: Duration::from_secs(3600), ..written }))
+    }
+
+    async fn remove(
+        &self,
+        account: AccountId,
+        message: MessageId,
+        until: i64,
+        durability: Durability,
+    ) -> Result<()> {
+        self.0.remove(account, message, until, durability).await
+    }
+
+    async fn remove_account(&self, account: AccountId) -> Result<()> {
+        self.0.remove_account(account).await
+    }
+
+    async fn ids(
+        &self,
+        account: AccountId,
+        after: Option<MessageId>,
+        limit: usize,
+    ) -> Result<Vec<MessageId>> {
+        self.0.ids(account, after, limit).await
+    }
+}
+
+/// A row that was made of the bytes gives way to that of the delivery, however late it comes; one that somebody took away
+/// is made as well.
+pub async fn a_row_made_of_the_bytes_gives_way_to_that_of_its_delivery(mut backend: Backend, keys: &Path) {
+    let store = Behind::new(Slow::default(), backend.store.clone());
+    backend.store = store.clone();
+    backend.blobs = Arc::new(Aged(backend.blobs));
+    let (instance, clock) = instance(backend, keys).await;
+    let bob = new_account(&instance, "bob@one.example").await;
+    let raw = message("1@x", &[], "First").replace('\n', "\r\n");
+    let incoming = Incoming::prepare(raw.as_bytes(), &mail::Limits::default());
+    let envelope = Envelope { sender: Some("ada@two.example".into()), ..Envelope::default() };
+    let received_at = instance.now();
+    let envelope_of = async |id| bob.message(id).await.unwrap().map(|message| message.row.envelope.clone());
+
+    *store.between.0.lock().unwrap() = Some(vec![]);
+    let arrival = Arrival { envelope: envelope.clone(), ..Arrival::default() };
+    let id = bob.keep(&incoming, arrival).await.unwrap().id;
+    assert_eq!(envelope_of(id).await, None);
+    let late = store.between.0.lock().unwrap().take().unwrap();
+    assert_eq!(late.len(), 1);
+    clock.advance(60_000);
+    assert_eq!(bob.check_row(id, received_at, true).await.unwrap(), Remains::Whole);
+    assert_eq!(envelope_of(id).await, Some(Envelope::default()));
+    store.write(late, Durability::Now).await.unwrap();
+    assert_eq!(envelope_of(id).await, Some(envelope));
+
+    let row = RowKey::of_message(Table::Messages, bob.id(), id);
+    store.write(vec![Write::Delete(row)], Durability::Now).await.unwrap();
+    assert_eq!(envelope_of(id).await, None);
+    assert_eq!(bob.check_row(id, received_at, true).await.unwrap(), Remains::Whole);
+    assert_eq!(envelope_of(id).await, Some(Envelope::default()));
 }

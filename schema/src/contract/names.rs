@@ -186,6 +186,7 @@ macro_rules! contract_of_stories {
             faults:
             an_answer_that_gets_lost_is_not_counted_wrong
             a_delivery_that_lost_any_of_its_rows_is_completed_by_the_next
+            a_row_made_of_the_bytes_gives_way_to_that_of_its_delivery
         }
     };
 }
