@@ -97,12 +97,13 @@ impl Lists {
                     }
                     requests.push(Request::put(&write.key, &leaf.to_bytes(), value, write.as_of));
                 }
-                None => requests.push(Request::delete(&write.key, &leaf.to_bytes(), write.as_of)),
-            }
-            // A row that is not new may have come before its bucket was split.
-            if !write.is_new {
-                let older = above.iter().map(|bucket| bucket.to_bytes());
-                requests.extend(older.map(|bucket| Request::delete(&write.key, &bucket, write.as_of)));
+                // It may have come before its bucket was split. Where it is put anew that copy stays: the later one counts, and
+                // at no moment is there none.
+                None => {
+                    requests.push(Request::delete(&write.key, &leaf.to_bytes(), write.as_of));
+                    let above = above.iter().map(|bucket| bucket.to_bytes());
+                    requests.extend(above.map(|bucket| Request::delete(&write.key, &bucket, write.as_of)));
+                }
             }
         }
         Ok(requests)
