@@ -41,6 +41,11 @@ impl Bucket {
         Some(Self { level: self.level + 1, start: time >> bits << bits })
     }
 
+    /// The first and the last bucket of the next level within it; `None` if there is no finer one.
+    pub(super) fn children(self) -> Option<[Self; 2]> {
+        Some([self.child(self.first())?, self.child(self.last())?])
+    }
+
     /// As it is stored: nothing for the root, else the level and the start.
     pub(super) fn to_bytes(self) -> Vec<u8> {
         match self.level {
@@ -121,9 +126,12 @@ mod tests {
             assert!((child.first()..=child.last()).contains(&TIME));
             assert_eq!(bucket.child(child.last()), Some(child));
             assert_ne!(bucket.child(child.last() + 1), Some(child));
+            let [first, last] = bucket.children().unwrap().map(Bucket::to_bytes);
+            assert!((first..=last).contains(&child.to_bytes()));
             (bucket, levels) = (child, levels + 1);
         }
         assert_eq!(levels, LEVELS.len());
+        assert_eq!(bucket.children(), None);
     }
 
     #[test]

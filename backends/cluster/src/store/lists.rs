@@ -92,9 +92,7 @@ impl Lists {
             match write.value {
                 Some(value) => {
                     self.note(&list, leaf).await?;
-                    if write.is_new {
-                        self.grows(list, leaf);
-                    }
+                    self.grows(list, leaf);
                     requests.push(Request::put(&write.key, &leaf.to_bytes(), value, write.as_of));
                 }
                 // It may have come before its bucket was split. Where it is put anew that copy stays: the later one counts, and
@@ -126,38 +124,25 @@ impl Lists {
         let mut chain = vec![Bucket::ROOT];
         while let Some(&last) = chain.last() {
             match last.child(at) {
-                Some(child) if self.is_used(list, last, child).await? => chain.push(child),
+                Some(child) if self.is_split(list, last).await? => chain.push(child),
                 _ => break,
             }
         }
         Ok(chain)
     }
 
-    /// Whether a bucket within `above` may hold rows: it was noted before it did. What the bucket above says of itself costs
-    /// more, for where its rows have gone all that is left of them is read over.
-    async fn is_used(&self, list: &List, above: Bucket, bucket: Bucket) -> Result<bool> {
-        const TEXT: &str =
-            "SELECT clustering FROM buckets_by_list WHERE partition = ? AND bucket = 0x AND clustering = ?";
-        if self.split.contains_key(&(list.clone(), above)) {
-            return Ok(true);
-        }
-        let found = self.cassandra.rows("looking for a bucket", TEXT, (list_key(list), bucket.to_bytes()));
-        let is_used = found.await?.maybe_first_row::<(Vec<u8>,)>().map_err(unreadable)?.is_some();
-        if is_used {
-            self.note_split(list, above);
-        }
-        Ok(is_used)
-    }
-
+    /// Whether a bucket is split: finer ones within it are noted then. Its own mark costs more to read, for where its rows
+    /// have gone all that is left of them is read over.
     pub(super) async fn is_split(&self, list: &List, bucket: Bucket) -> Result<bool> {
+        const TEXT: &str = "SELECT clustering FROM buckets_by_list \
+             WHERE partition = ? AND bucket = 0x AND clustering >= ? AND clustering <= ? LIMIT 1";
         if self.split.contains_key(&(list.clone(), bucket)) {
             return Ok(true);
         }
-        let text =
-            format!("SELECT is_split FROM {} WHERE partition = ? AND bucket = ? LIMIT 1", list.0.name());
-        let found = self.cassandra.rows("reading a bucket", &text, (&list.1, bucket.to_bytes())).await?;
-        let row = found.maybe_first_row::<(Option<bool>,)>().map_err(unreadable)?;
-        let is_split = matches!(row, Some((Some(true),)));
+        let Some([first, last]) = bucket.children() else { return Ok(false) };
+        let values = (list_key(list), first.to_bytes(), last.to_bytes());
+        let found = self.cassandra.rows("looking for buckets", TEXT, values).await?;
+        let is_split = found.maybe_first_row::<(Vec<u8>,)>().map_err(unreadable)?.is_some();
         if is_split {
             self.note_split(list, bucket);
         }
@@ -169,7 +154,7 @@ impl Lists {
     }
 
     /// Notes that a bucket may hold rows, before it does.
-    async fn note(&self, list: &List, bucket: Bucket) -> Result<()> {
+    pub(super) async fn note(&self, list: &List, bucket: Bucket) -> Result<()> {
         if bucket == Bucket::ROOT || self.noted.contains_key(&(list.clone(), bucket)) {
             return Ok(());
         }
@@ -206,9 +191,9 @@ impl Lists {
             return Ok(root.rows.into_iter().next().map(|(_, value, _)| value));
         }
         let mut newest: Option<(i64, Vec<u8>)> = None;
-        let chain = self.chain(&list, time(&key.clustering)).await?;
-        let slices = try_join_all(chain.iter().map(|&bucket| self.slice(&list, bucket, &exactly))).await?;
-        for (_, value, written_at) in slices.into_iter().flat_map(|slice| slice.rows) {
+        let finer = self.chain(&list, time(&key.clustering)).await?.split_off(1);
+        let finer = try_join_all(finer.iter().map(|&bucket| self.slice(&list, bucket, &exactly))).await?;
+        for (_, value, written_at) in finer.into_iter().chain([root]).flat_map(|slice| slice.rows) {
             if newest.as_ref().is_none_or(|(at, _)| *at < written_at) {
                 newest = Some((written_at, value));
             }

@@ -3,11 +3,12 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use schema::{Result, Table};
+use schema::{Millis, Result, Table};
 use tokio::sync::Semaphore;
 
 use super::bucket::Bucket;
 use super::lists::{List, Lists, unreadable};
+use crate::cassandra::now_micros;
 
 /// Of the rows that fill a bucket so many have it looked at.
 const LOOKS: u32 = 128;
@@ -79,12 +80,14 @@ impl Lists {
         has_turn.then(|| Turn { lists: self.clone(), list, bucket })
     }
 
+    /// Marks a bucket as split, for who reads it, and then notes the finer bucket of the moment, for who changes what stands in
+    /// it. Twice is as good as once.
     async fn split(&self, list: &List, bucket: Bucket) -> Result<()> {
-        if self.is_split(list, bucket).await? {
-            return Ok(());
-        }
+        let now = Millis::try_from(now_micros() / 1000).unwrap_or(0);
+        let Some(child) = bucket.child(now.clamp(bucket.first(), bucket.last())) else { return Ok(()) };
         let text = format!("UPDATE {} SET is_split = true WHERE partition = ? AND bucket = ?", list.0.name());
         self.cassandra.run("splitting a bucket", &text, (&list.1, bucket.to_bytes())).await?;
+        self.note(list, child).await?;
         self.note_split(list, bucket);
         Ok(())
     }
