@@ -108,7 +108,7 @@ pub const SETTINGS: &[Setting] = &[
     setting("workers.threads", Kind::Integer(1, 64), Default::None),
     setting("workers.batch", Kind::Integer(1, 10_000), Default::Integer(512)),
     setting("workers.yield_seconds", Kind::Integer(0, 3600), Default::Integer(5)),
-    setting("workers.attempts", Kind::Integer(1, 1_000_000), Default::Integer(100)),
+    setting("workers.attempts", Kind::Integer(1, 1_000_000), Default::Integer(150)),
     // 0: never.
     setting("workers.scrub_hours", Kind::Integer(0, 8760), Default::Integer(168)),
     setting("workers.nice", Kind::Integer(0, 19), Default::Integer(10)),

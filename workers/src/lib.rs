@@ -44,7 +44,7 @@ pub struct Settings {
     /// The wait before the first repetition, and a worker's rest after a batch that got nowhere; it doubles with each. At
     /// least 1 ms.
     pub first_delay: Duration,
-    /// The longest wait before a repetition.
+    /// The longest wait before a repetition; a job that is not old waits less, a quarter of its age at most.
     pub longest_delay: Duration,
     /// How long a leased batch is held before another worker may take its jobs.
     pub lease_time: Duration,
@@ -61,7 +61,7 @@ impl Default for Settings {
             threads: cores.min(4),
             batch: 512,
             postings: 200_000,
-            attempts: 100,
+            attempts: 150,
             first_delay: Duration::from_secs(1),
             longest_delay: Duration::from_secs(600),
             lease_time: Duration::from_secs(300),
