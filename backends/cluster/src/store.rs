@@ -152,7 +152,7 @@ impl CassandraStore {
                     requests.push(Request::put(&key, &bucket, value, as_of));
                 }
                 (Kind::Plain, None) => requests.push(Request::delete(&key, &bucket::of_row(&key), as_of)),
-                (Kind::ByTime, value) => listed.push(ListWrite { key, value, as_of, is_new }),
+                (Kind::ByTime, value) => listed.push(ListWrite { key, value, as_of }),
             }
         }
         requests.extend(self.lists.requests(listed).await?);

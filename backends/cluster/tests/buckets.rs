@@ -176,6 +176,33 @@ async fn every_list_is_split_in_time_however_many_grow_at_once() {
     assert!(rows.iter().all(|rows| *rows <= BUCKET_ROWS * 3 / 2), "{rows:?}");
 }
 
+/// Whoever splits a list may die between any two steps of it.
+#[tokio::test]
+async fn a_list_that_was_split_by_half_loses_no_row_and_is_split_by_the_next() {
+    let store = store().await;
+    let account = AccountId::random();
+    let place = |number: u64| ListPosition::new(NOW + number * HOUR, [7; 16]).clustering();
+    let put = async |number: u64| {
+        let write = Write::PutAsOf(row(account, &place(number)), vec![7], NOW);
+        store.write(vec![write], Durability::Now).await.unwrap();
+    };
+    put(0).await;
+    put(1).await;
+    support::note_finer_bucket(Table::MessagesByAccount, account, NOW >> 32 << 32).await;
+    store.write(vec![Write::Delete(row(account, &place(0)))], Durability::Now).await.unwrap();
+    put(2).await;
+    let expected: Vec<_> = [1, 2].map(|number| (place(number), vec![7])).into();
+    assert_same(&whole(&*store, account, 10, false).await, &expected, "split by half");
+
+    for number in 3..10 * BUCKET_ROWS {
+        put(number).await;
+    }
+    let rows = support::rows_by_partition("messages_by_account", account).await;
+    assert!(rows.len() > 1 && rows.iter().all(|rows| *rows <= 3 * BUCKET_ROWS), "{rows:?}");
+    let expected: Vec<_> = (1..10 * BUCKET_ROWS).map(|number| (place(number), vec![7])).collect();
+    assert_same(&whole(&*store, account, 1_000, false).await, &expected, "split by the next");
+}
+
 /// What is left of rows that went, for as long as Cassandra keeps it, costs nothing where none of them is asked for.
 #[tokio::test]
 async fn a_list_that_was_emptied_is_looked_at_without_passing_over_what_is_left_of_it() {

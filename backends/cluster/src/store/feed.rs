@@ -109,7 +109,6 @@ impl CassandraStore {
             key: RowKey::new(Table::Changes, *account.as_bytes(), clustering),
             value: Some(Vec::new()),
             as_of: self.cassandra.stamp(),
-            is_new: true,
         }
     }
 

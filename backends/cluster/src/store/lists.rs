@@ -34,8 +34,6 @@ pub(super) struct ListWrite {
     /// `None` takes the row away.
     pub value: Option<Vec<u8>>,
     pub as_of: i64,
-    /// Whether the row was nowhere before, unless the same write is repeated.
-    pub is_new: bool,
 }
 
 /// What is known of the buckets of lists. A bucket that is split stays so.
@@ -74,79 +72,72 @@ impl Lists {
     pub(super) async fn requests(self: &Arc<Self>, writes: Vec<ListWrite>) -> Result<Vec<Request>> {
         let place =
             |write: &ListWrite| ((write.key.table, write.key.partition.clone()), time(&write.key.clustering));
-        let changed: HashSet<(List, u64)> = writes.iter().filter(|write| !write.is_new).map(place).collect();
-        let mut chains = Vec::new();
-        for (list, at) in &changed {
-            chains.push(self.chain(list, *at));
-        }
-        let chains: HashMap<_, _> = changed.iter().zip(try_join_all(chains).await?).collect();
+        let deleted: HashSet<(List, u64)> =
+            writes.iter().filter(|write| write.value.is_none()).map(place).collect();
+        let chains = try_join_all(deleted.iter().map(|(list, at)| self.chain(list, *at))).await?;
+        let chains: HashMap<_, _> = deleted.iter().zip(chains).collect();
         let mut requests = Vec::new();
         for write in writes {
             let place = place(&write);
-            let (list, at) = place.clone();
-            let chain = match chains.get(&place) {
-                Some(chain) if !write.is_new => chain.clone(),
-                _ => self.known_chain(&list, at),
-            };
-            let Some((&leaf, above)) = chain.split_last() else { continue };
             match write.value {
+                // It may have come before its bucket was split. Where it is put anew that copy stays: the later one counts, and
+                // at no moment is there none.
                 Some(value) => {
+                    let (list, at) = place;
+                    let leaf = self.known_leaf(&list, at);
                     self.note(&list, leaf).await?;
                     self.grows(list, leaf);
                     requests.push(Request::put(&write.key, &leaf.to_bytes(), value, write.as_of));
                 }
-                // It may have come before its bucket was split. Where it is put anew that copy stays: the later one counts, and
-                // at no moment is there none.
                 None => {
-                    requests.push(Request::delete(&write.key, &leaf.to_bytes(), write.as_of));
-                    let above = above.iter().map(|bucket| bucket.to_bytes());
-                    requests.extend(above.map(|bucket| Request::delete(&write.key, &bucket, write.as_of)));
+                    let chain = chains.get(&place).into_iter().flatten().map(|bucket| bucket.to_bytes());
+                    requests.extend(chain.map(|bucket| Request::delete(&write.key, &bucket, write.as_of)));
                 }
             }
         }
         Ok(requests)
     }
 
-    /// From the root to the bucket where a new row at `at` goes, as far as this process knows.
-    fn known_chain(&self, list: &List, at: u64) -> Vec<Bucket> {
-        let mut chain = vec![Bucket::ROOT];
-        while let Some(&last) = chain.last() {
-            match last.child(at) {
-                Some(child) if self.split.contains_key(&(list.clone(), last)) => chain.push(child),
-                _ => break,
-            }
+    /// The bucket where a new row at `at` goes, as far as this process knows.
+    fn known_leaf(&self, list: &List, at: u64) -> Bucket {
+        let mut leaf = Bucket::ROOT;
+        while let Some(child) = leaf.child(at)
+            && self.knows_split(list, leaf)
+        {
+            leaf = child;
         }
-        chain
+        leaf
     }
 
-    /// From the root to the bucket where a row at `at` goes: a row that was written before stands in one of them.
+    /// From the root to the finest bucket where a row at `at` can stand.
     async fn chain(&self, list: &List, at: u64) -> Result<Vec<Bucket>> {
         let mut chain = vec![Bucket::ROOT];
         while let Some(&last) = chain.last() {
             match last.child(at) {
-                Some(child) if self.is_split(list, last).await? => chain.push(child),
+                Some(child) if self.has_finer(list, last).await? => chain.push(child),
                 _ => break,
             }
         }
         Ok(chain)
     }
 
-    /// Whether a bucket is split: finer ones within it are noted then. Its own mark costs more to read, for where its rows
-    /// have gone all that is left of them is read over.
-    pub(super) async fn is_split(&self, list: &List, bucket: Bucket) -> Result<bool> {
+    /// Whether finer buckets within a bucket are noted: rows may stand there, once its mark is set too. That mark costs more
+    /// to read, for where its rows have gone all that is left of them is read over.
+    pub(super) async fn has_finer(&self, list: &List, bucket: Bucket) -> Result<bool> {
         const TEXT: &str = "SELECT clustering FROM buckets_by_list \
              WHERE partition = ? AND bucket = 0x AND clustering >= ? AND clustering <= ? LIMIT 1";
-        if self.split.contains_key(&(list.clone(), bucket)) {
+        if self.knows_split(list, bucket) {
             return Ok(true);
         }
         let Some([first, last]) = bucket.children() else { return Ok(false) };
         let values = (list_key(list), first.to_bytes(), last.to_bytes());
         let found = self.cassandra.rows("looking for buckets", TEXT, values).await?;
-        let is_split = found.maybe_first_row::<(Vec<u8>,)>().map_err(unreadable)?.is_some();
-        if is_split {
-            self.note_split(list, bucket);
-        }
-        Ok(is_split)
+        Ok(found.maybe_first_row::<(Vec<u8>,)>().map_err(unreadable)?.is_some())
+    }
+
+    /// Whether this process knows that a bucket is noted and marked as split.
+    fn knows_split(&self, list: &List, bucket: Bucket) -> bool {
+        self.split.contains_key(&(list.clone(), bucket))
     }
 
     pub(super) fn note_split(&self, list: &List, bucket: Bucket) {

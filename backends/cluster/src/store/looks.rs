@@ -80,14 +80,14 @@ impl Lists {
         has_turn.then(|| Turn { lists: self.clone(), list, bucket })
     }
 
-    /// Marks a bucket as split, for who reads it, and then notes the finer bucket of the moment, for who changes what stands in
-    /// it. Twice is as good as once.
+    /// Splits a bucket: notes the finer one of the moment, for who takes rows away, then marks it, for who reads it. Rows go to
+    /// finer ones only then, so neither misses any. Twice is as good as once.
     async fn split(&self, list: &List, bucket: Bucket) -> Result<()> {
         let now = Millis::try_from(now_micros() / 1000).unwrap_or(0);
         let Some(child) = bucket.child(now.clamp(bucket.first(), bucket.last())) else { return Ok(()) };
         let text = format!("UPDATE {} SET is_split = true WHERE partition = ? AND bucket = ?", list.0.name());
-        self.cassandra.run("splitting a bucket", &text, (&list.1, bucket.to_bytes())).await?;
         self.note(list, child).await?;
+        self.cassandra.run("splitting a bucket", &text, (&list.1, bucket.to_bytes())).await?;
         self.note_split(list, bucket);
         Ok(())
     }
@@ -101,13 +101,13 @@ impl Lists {
 }
 
 impl Turn {
-    /// Splits the bucket if it has become large.
+    /// Splits the bucket if it has become large. One that has finer ones was split by another, who may have died before its mark.
     async fn look(self) -> Result<()> {
         let Self { lists, list, bucket } = &self;
         // It is never closed.
         let _counting = lists.looks.counting.acquire().await;
-        if !lists.is_split(list, *bucket).await?
-            && lists.count(list, *bucket).await? >= lists.looks.bucket_rows
+        if lists.has_finer(list, *bucket).await?
+            || lists.count(list, *bucket).await? >= lists.looks.bucket_rows
         {
             lists.split(list, *bucket).await?;
         }

@@ -41,10 +41,27 @@ pub async fn rows() -> (Arc<dyn MailStore>, Arc<dyn BlobStore>) {
     cluster::connect_rows(&cassandra()).await.expect("Cassandra can be reached")
 }
 
-async fn ask(text: &str) -> scylla::response::query_result::QueryRowsResult {
+async fn run(text: &str) -> scylla::response::query_result::QueryResult {
     let session = scylla::client::session_builder::SessionBuilder::new().known_nodes(&cassandra().nodes);
-    let session = session.build().await.unwrap();
-    session.query_unpaged(text, ()).await.unwrap().into_rows_result().unwrap()
+    session.build().await.unwrap().query_unpaged(text, ()).await.unwrap()
+}
+
+async fn ask(text: &str) -> scylla::response::query_result::QueryRowsResult {
+    run(text).await.into_rows_result().unwrap()
+}
+
+/// Leaves a list as one who died in the middle of splitting it: a finer bucket is noted, that of 50 days from `start` on
+/// (milliseconds), and nothing else is done.
+pub async fn note_finer_bucket(table: schema::Table, account: schema::AccountId, start: u64) {
+    let hex = |octets: &[u8]| octets.iter().map(|octet| format!("{octet:02x}")).collect::<String>();
+    let (list, bucket) = (hex(account.as_bytes()), hex(&start.to_be_bytes()));
+    run(&format!(
+        "INSERT INTO {}.buckets_by_list (partition, bucket, clustering, value) \
+         VALUES (0x{:02x}{list}, 0x, 0x01{bucket}, 0x)",
+        cassandra().keyspace,
+        table as u8,
+    ))
+    .await;
 }
 
 /// How many rows that had gone the costliest read of a table has passed over, about, where there is one node.
