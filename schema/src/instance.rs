@@ -13,6 +13,7 @@ use crate::keyring::Keyring;
 use crate::locks::Locks;
 use crate::opened::Opened;
 use crate::progress::Unindexed;
+use crate::remembered::Remembered;
 use crate::{AccountId, Backend, Clock, MailboxId, Millis, Result, Role};
 
 /// What can be set for the whole instance.
@@ -51,6 +52,7 @@ pub struct Instance {
     pub(crate) quotas: Cache<AccountId, Option<u64>>,
     pub(crate) opened: Opened,
     pub(crate) foreseen: Foreseen,
+    pub(crate) remembered: Remembered,
     pub(crate) unindexed: Cache<AccountId, Arc<std::sync::Mutex<Unindexed>>>,
 }
 
@@ -97,6 +99,7 @@ impl Instance {
             quotas: remembering(100_000, remembered),
             opened: Opened::new(),
             foreseen: Foreseen::new(),
+            remembered: Remembered::new(),
             unindexed: Cache::new(100_000),
         }))
     }

@@ -42,6 +42,7 @@ mod periodic;
 mod progress;
 mod queue;
 mod quota;
+mod remembered;
 mod restoring;
 mod states;
 pub mod step;

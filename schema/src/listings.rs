@@ -205,7 +205,7 @@ impl Account {
 
     async fn messages_at(&self, places: &[ListPosition]) -> Result<Vec<Message>> {
         let ids: Vec<_> = places.iter().map(|place| MessageId(place.id)).collect();
-        Ok(self.messages(&ids).await?.into_iter().flatten().collect())
+        Ok(self.messages_shown(&ids).await?.into_iter().flatten().collect())
     }
 
     /// What the thread is now, and a page of its messages above `from`, oldest first, also under an id that has become

@@ -104,9 +104,8 @@ impl Account {
             looked_at += places.len();
             from = places.last().copied().or(from);
             let ids: Vec<_> = places.iter().map(|place| MessageId(place.id)).collect();
-            self.foresee(&scan, &ids);
             let others: Vec<_> = ids.iter().copied().filter(|id| !foreseen.contains_key(id)).collect();
-            let found = self.messages(&others).await?;
+            let found = self.messages_shown(&others).await?;
             foreseen.extend(others.into_iter().zip(found));
             for (place, id) in places.iter().zip(&ids) {
                 let stands = |message: &Message| {

@@ -29,7 +29,7 @@ impl Opened {
 }
 
 /// About what a row takes in memory, in octets.
-fn weight(row: &MessageRow) -> usize {
+pub(crate) fn weight(row: &MessageRow) -> usize {
     const STRING: usize = 40;
     let head = &row.head;
     let addresses = [&head.from, &head.to, &head.cc, &head.bcc, &head.reply_to].into_iter().flatten();

@@ -151,7 +151,7 @@ async fn search(api: &Arc<Api>, given: SearchParameters, account: &Account) -> A
         Search { account, plan, order, candidates: api.settings.search_candidates }.page(from, limit).await?;
     let ids: Vec<MessageId> = page.hits.iter().map(|hit| hit.id).collect();
     let wanted = Arc::new(Wanted::new(&node, &languages));
-    let messages: Vec<_> = account.messages(&ids).await?.into_iter().flatten().collect();
+    let messages: Vec<_> = account.messages_shown(&ids).await?.into_iter().flatten().collect();
     let items = with_snippets(api, account, &wanted, messages).await?;
     Ok(ok(&SearchResult {
         items,

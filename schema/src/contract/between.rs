@@ -9,9 +9,17 @@ use crate::{
     Write,
 };
 
-/// Has its way with calls that change rows.
+/// Has its way with calls.
 #[async_trait]
 pub(super) trait Between: Send + Sync {
+    async fn get(&self, store: &dyn MailStore, keys: &[RowKey]) -> Result<Vec<Option<Vec<u8>>>> {
+        store.get(keys).await
+    }
+
+    async fn scan(&self, store: &dyn MailStore, scan: &Scan) -> Result<Vec<Row>> {
+        store.scan(scan).await
+    }
+
     async fn write(&self, store: &dyn MailStore, writes: Vec<Write>, durability: Durability) -> Result<()> {
         store.write(writes, durability).await
     }
@@ -43,11 +51,11 @@ impl<B> Behind<B> {
 #[async_trait]
 impl<B: Between> MailStore for Behind<B> {
     async fn get(&self, keys: &[RowKey]) -> Result<Vec<Option<Vec<u8>>>> {
-        self.store.get(keys).await
+        self.between.get(&*self.store, keys).await
     }
 
     async fn scan(&self, scan: &Scan) -> Result<Vec<Row>> {
-        self.store.scan(scan).await
+        self.between.scan(&*self.store, scan).await
     }
 
     async fn partitions(

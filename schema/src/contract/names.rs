@@ -179,6 +179,7 @@ macro_rules! contract_of_stories {
             shared:
             a_session_that_ends_on_one_node_is_over_on_every_other
             a_list_that_was_read_before_shows_what_has_changed_since
+            a_list_is_not_read_again_until_something_changes
             a_list_row_at_a_wrong_time_hides_nothing
         }
 

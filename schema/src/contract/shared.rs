@@ -2,13 +2,17 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
 use seal::Credential;
 
+use super::between::{Behind, Between};
 use super::stories::{instance, keep, keywords, message, new_account};
 use crate::{
-    Account, Backend, Clock, Deleted, Durability, Instance, List, ListFilter, ListPosition, ManualClock,
-    Message, Role, Write,
+    Account, Backend, Clock, Deleted, Durability, Instance, List, ListFilter, ListPosition, MailStore,
+    ManualClock, Message, Result, Role, Row, RowKey, Scan, Write,
 };
 
 /// Two nodes; where one process owns the directory there is no other, and both are the same.
@@ -106,6 +110,84 @@ pub async fn a_list_that_was_read_before_shows_what_has_changed_since(backend: B
     assert_eq!(ids(&items), [joins, kept[0], kept[1], kept[2]]);
     let threads: Vec<_> = items.iter().map(|message| message.thread).collect();
     assert!(threads[0] == threads[1] && threads[1] == threads[2] && threads[2] != threads[3], "{threads:?}");
+}
+
+/// Counts rows and lists that are asked for.
+#[derive(Default)]
+struct Counting(AtomicU64);
+
+#[async_trait]
+impl Between for Counting {
+    async fn get(&self, store: &dyn MailStore, keys: &[RowKey]) -> Result<Vec<Option<Vec<u8>>>> {
+        self.0.fetch_add(keys.len() as u64, Ordering::SeqCst);
+        store.get(keys).await
+    }
+
+    async fn scan(&self, store: &dyn MailStore, scan: &Scan) -> Result<Vec<Row>> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        store.scan(scan).await
+    }
+}
+
+/// A list that nothing changes is shown again without reading it, and what changes on another node is shown at once.
+pub async fn a_list_is_not_read_again_until_something_changes(mut backend: Backend, keys: &Path) {
+    backend.is_shared = true;
+    let (elsewhere, clock) = instance(backend.clone(), keys).await;
+    let store = Behind::new(Counting::default(), backend.store.clone());
+    backend.store = store.clone();
+    let (here, _) = instance(backend, keys).await;
+    let bob = new_account(&elsewhere, "bob@one.example").await;
+    let reader = here.account(bob.id()).await.unwrap().unwrap();
+    let mut kept = Vec::new();
+    for number in 0..4 {
+        clock.advance(1_000);
+        kept.insert(0, keep(&bob, &message(&format!("{number}@x"), &[], &format!("No. {number}"))).await.id);
+    }
+    let shown = async || {
+        let page = reader.list(List::Account, &ListFilter::default(), None, 3).await.unwrap();
+        let found = reader.messages_shown(&[kept[3]]).await.unwrap().remove(0);
+        (page.items, found)
+    };
+    let deadline = Instant::now() + Duration::from_secs(60);
+    // What is shown once no row is asked for any more.
+    let rest = async || loop {
+        let before = store.between.0.load(Ordering::SeqCst);
+        let shown = shown().await;
+        if store.between.0.load(Ordering::SeqCst) == before {
+            return shown;
+        }
+        assert!(Instant::now() < deadline, "it is read again and again");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    let ids = |items: &[Message]| items.iter().map(|message| message.id).collect::<Vec<_>>();
+
+    let (items, found) = rest().await;
+    assert_eq!((ids(&items), found.map(|found| found.id)), (kept[..3].to_vec(), Some(kept[3])));
+
+    for id in [kept[1], kept[3]] {
+        bob.patch(id, &keywords(&[("$seen", true)])).await.unwrap();
+    }
+    for (items, found) in [shown().await, rest().await] {
+        let unread: Vec<_> = items.iter().map(|message| message.state.is_unread()).collect();
+        assert_eq!((unread, found.unwrap().state.is_unread()), (vec![true, false, true], false));
+    }
+
+    clock.advance(1_000);
+    // It answers two that are threads of their own.
+    let joins = keep(&bob, &message("joins@x", &["0@x", "3@x"], "Both")).await.id;
+    for (items, found) in [shown().await, rest().await] {
+        assert_eq!(ids(&items), [joins, kept[0], kept[1]]);
+        let threads: Vec<_> = items.iter().chain(&found).map(|message| message.thread).collect();
+        assert!(threads[0] == threads[1] && threads[1] == threads[3], "{threads:?}");
+    }
+
+    for id in [kept[0], kept[3]] {
+        for _ in 0..2 {
+            assert_ne!(bob.delete(id, None).await.unwrap(), Deleted::NotFound);
+        }
+    }
+    let (items, found) = shown().await;
+    assert_eq!((ids(&items), found), (vec![joins, kept[1], kept[2]], None));
 }
 
 /// A row of a list at a wrong time is passed over, and hides nothing, also where the list was read before.
