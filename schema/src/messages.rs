@@ -105,8 +105,10 @@ impl Account {
             from = places.last().copied().or(from);
             let ids: Vec<_> = places.iter().map(|place| MessageId(place.id)).collect();
             let others: Vec<_> = ids.iter().copied().filter(|id| !foreseen.contains_key(id)).collect();
-            let found = self.messages_shown(&others).await?;
-            foreseen.extend(others.into_iter().zip(found));
+            if !others.is_empty() {
+                let found = self.messages_shown(&others).await?;
+                foreseen.extend(others.into_iter().zip(found));
+            }
             for (place, id) in places.iter().zip(&ids) {
                 let stands = |message: &Message| {
                     message.row.received_at == place.at

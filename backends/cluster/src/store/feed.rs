@@ -11,6 +11,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use schema::{AccountId, Change, ChangePage, Error, MailStore as _, Position, Result, RowKey, Scan, Table};
 
+use super::bucket::Bucket;
 use super::lists::ListWrite;
 use super::{CassandraStore, Request};
 
@@ -25,6 +26,16 @@ const PLACE: usize = 12;
 /// Hands out positions that grow.
 #[derive(Default)]
 pub(super) struct Positions(AtomicU64);
+
+/// Where a feed begins and ends.
+struct Ends {
+    /// Entries up to there were dropped.
+    forgotten: Position,
+    /// That of the last entry, if the feed is not split.
+    newest: Position,
+    /// Whether entries stand in finer buckets, too.
+    is_split: bool,
+}
 
 fn now_millis() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -112,15 +123,22 @@ impl CassandraStore {
         }
     }
 
-    /// Up to where entries were dropped.
-    async fn forgotten_until(&self, account: AccountId) -> Result<Position> {
-        const TEXT: &str = "SELECT forgotten_until FROM changes WHERE partition = ? AND bucket = 0x LIMIT 1";
+    /// Where the feed begins and ends.
+    async fn ends(&self, account: AccountId) -> Result<Ends> {
+        const TEXT: &str = "SELECT clustering, is_split, forgotten_until FROM changes \
+             WHERE partition = ? AND bucket = 0x LIMIT 1";
         let found =
             self.cassandra.rows("reading a change feed", TEXT, (account.as_bytes().to_vec(),)).await?;
-        let row = found.maybe_first_row::<(Option<i64>,)>();
+        let row = found.maybe_first_row::<(Option<Vec<u8>>, Option<bool>, Option<i64>)>();
         let row = row.map_err(|error| Error::transient("reading a change feed", error))?;
-        let until = row.and_then(|(until,)| until).and_then(|until| u64::try_from(until).ok());
-        Ok(Position(until.unwrap_or(0)))
+        let (newest, is_split, forgotten) = row.unwrap_or_default();
+        let newest = newest.map(|clustering| read(&clustering)).transpose()?;
+        let forgotten = forgotten.and_then(|until| u64::try_from(until).ok()).unwrap_or(0);
+        Ok(Ends {
+            forgotten: Position(forgotten),
+            newest: newest.map_or(Position(0), |(position, _)| position),
+            is_split: is_split == Some(true),
+        })
     }
 
     fn feed(account: AccountId, limit: usize) -> Scan {
@@ -134,16 +152,27 @@ impl CassandraStore {
         limit: usize,
     ) -> Result<ChangePage> {
         let horizon = self.horizon();
-        let (forgotten, (mut changes, mut is_whole)) =
-            tokio::try_join!(self.forgotten_until(account), self.entries(account, since, limit))?;
-        if forgotten > since {
-            return Err(Error::CursorExpired);
+        let list = (Table::Changes, account.as_bytes().to_vec());
+        if !self.lists.knows_split(&list, Bucket::ROOT) {
+            let ends = self.ends(account).await?;
+            if ends.forgotten > since {
+                return Err(Error::CursorExpired);
+            }
+            // Most who ask have seen all there is.
+            if !ends.is_split && ends.newest <= since {
+                return Ok(ChangePage { cursor: since, ..ChangePage::default() });
+            }
         }
+        let (mut changes, mut is_whole) = self.entries(account, since, limit).await?;
         let is_settled =
             |changes: &[(Position, Change)]| changes.last().is_some_and(|(position, _)| *position <= horizon);
         // Those that are too young for a cursor are shown whole.
         if !is_whole && !is_settled(&changes) {
             (changes, is_whole) = self.entries(account, since, limit.saturating_add(YOUNG)).await?;
+        }
+        // What is dropped is so after this was noted: asked last, it tells of all that may be missing.
+        if self.ends(account).await?.forgotten > since {
+            return Err(Error::CursorExpired);
         }
         let settled = changes.partition_point(|(position, _)| *position <= horizon);
         let has_more = settled > limit || !is_whole;
@@ -184,8 +213,8 @@ impl CassandraStore {
 
     pub(super) async fn newest_position(&self, account: AccountId) -> Result<Position> {
         let newest = self.newest_until(account, self.horizon());
-        let (forgotten, newest) = tokio::try_join!(self.forgotten_until(account), newest)?;
-        Ok(forgotten.max(newest.unwrap_or_default()))
+        let (ends, newest) = tokio::try_join!(self.ends(account), newest)?;
+        Ok(ends.forgotten.max(newest.unwrap_or_default()))
     }
 
     pub(super) async fn forget_changes_until(&self, account: AccountId, until: Position) -> Result<()> {

@@ -136,7 +136,7 @@ impl Lists {
     }
 
     /// Whether this process knows that a bucket is noted and marked as split.
-    fn knows_split(&self, list: &List, bucket: Bucket) -> bool {
+    pub(super) fn knows_split(&self, list: &List, bucket: Bucket) -> bool {
         self.split.contains_key(&(list.clone(), bucket))
     }
 
@@ -195,11 +195,17 @@ impl Lists {
     /// Rows of a list in order, whichever buckets they stand in.
     pub(super) async fn scan(&self, scan: &Scan) -> Result<Vec<Row>> {
         let list = (scan.table, scan.partition.clone());
-        let root = self.slice(&list, Bucket::ROOT, scan).await?;
-        if !root.may_be_split {
-            return Ok(root.rows.into_iter().map(|(clustering, value, _)| (clustering, value)).collect());
-        }
-        let mut buckets = self.buckets(&list).await?;
+        let (root, mut buckets) = match self.knows_split(&list, Bucket::ROOT) {
+            true => tokio::try_join!(self.slice(&list, Bucket::ROOT, scan), self.buckets(&list))?,
+            false => {
+                let root = self.slice(&list, Bucket::ROOT, scan).await?;
+                if !root.may_be_split {
+                    let rows = root.rows.into_iter();
+                    return Ok(rows.map(|(clustering, value, _)| (clustering, value)).collect());
+                }
+                (root, self.buckets(&list).await?)
+            }
+        };
         buckets.retain(|bucket| bucket.overlaps(&scan.lower, &scan.upper));
         // Those first whose rows could come first.
         match scan.descending {
