@@ -19,6 +19,7 @@ mod query;
 mod router;
 mod routes;
 mod serve;
+mod texts;
 mod valid;
 mod web;
 

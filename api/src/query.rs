@@ -6,7 +6,7 @@ mod snippet;
 
 pub(crate) use compile::{Filter, Plan, compile};
 pub(crate) use parse::{Node, SyntaxError, Test, parse};
-pub(crate) use snippet::{Snippet, Wanted, in_body, in_head};
+pub(crate) use snippet::{Snippet, Wanted, in_body, in_head, looked_at};
 
 /// The most characters of a query.
 pub(crate) const CHARACTERS: usize = 2048;

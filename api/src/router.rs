@@ -20,6 +20,7 @@ use crate::memory::Memory;
 use crate::routes::{
     account, changes, discussions, events, mailboxes, messages, raw, search, session, threads,
 };
+use crate::texts::Texts;
 use crate::{openapi, web};
 
 /// What can be set for the API.
@@ -68,6 +69,7 @@ pub(crate) struct Api {
     pub settings: ApiSettings,
     pub sign_in: session::SignIn,
     pub memory: Memory,
+    pub texts: Texts,
     pub streams: Arc<Semaphore>,
     pub node: Arc<LocalNode>,
 }
@@ -77,8 +79,9 @@ pub fn router(instance: Arc<Instance>, settings: ApiSettings, node: Arc<LocalNod
     let edge = Edge::new("api", settings.calls, Some(settings.time), Some(node.clone()));
     let sign_in = session::SignIn::new(&settings);
     let memory = Memory::new(settings.bytes_in_flight, settings.bytes_wait);
+    let texts = Texts::new(instance.backend.is_shared);
     let streams = Arc::new(Semaphore::new(settings.streams));
-    let api = Arc::new(Api { instance, settings, sign_in, memory, streams, node });
+    let api = Arc::new(Api { instance, settings, sign_in, memory, texts, streams, node });
     let routes = Router::new()
         .route("/v1/session", get(session::read).post(session::create).delete(session::end))
         .route("/v1/account", get(account::read))

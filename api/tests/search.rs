@@ -91,6 +91,29 @@ async fn the_language_finds_what_it_says() {
     assert!(snippet["preview"].as_str().unwrap().contains("<mark>quick</mark>"), "{snippet}");
 }
 
+/// On a cluster the texts that a search has opened are not fetched again for the next word; a message that is gone is not shown.
+#[tokio::test(flavor = "multi_thread")]
+async fn texts_that_were_looked_through_lately_are_not_fetched_again() {
+    let over = |backend| schema::Backend { is_shared: true, ..backend };
+    let service = Service::start_over(api::ApiSettings::default(), over).await;
+    let bob = service.client("bob@one.example").await;
+    let text = "Nothing of what is looked for. ".repeat(20) + "Far below the quick brown fox.";
+    let id = bob.deliver(&message("Apple", &text), T).await;
+    let preview = async |word: &str| {
+        let page = bob.get(&format!("/v1/search?q={word}")).await.json();
+        page["items"][0]["snippet"]["preview"].as_str().map(str::to_owned)
+    };
+    assert!(preview("quick").await.unwrap().contains("<mark>quick</mark>"));
+    let blobs = &service.instance.backend.blobs;
+    blobs.remove(bob.account.id(), id, i64::MAX, schema::Durability::Now).await.unwrap();
+    assert!(preview("brown").await.unwrap().contains("<mark>brown</mark>"));
+    assert_eq!(found(&bob, "fox").await, ["Apple"]);
+    for _ in 0..2 {
+        assert_eq!(bob.call("DELETE", &format!("/v1/messages/{id}"), None).await.status, 204);
+    }
+    assert_eq!(bob.get("/v1/search?q=quick").await.json()["items"], json!([]));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_of_hits_leave_nothing_out() {
     let service = Service::start().await;

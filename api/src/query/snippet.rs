@@ -201,12 +201,13 @@ pub(crate) fn in_head(wanted: &Wanted, subject: &str, preview: &str) -> Snippet 
 
 /// The snippet that the text gives; `None` if nothing is found in it.
 pub(crate) fn in_body(wanted: &Wanted, text: &str) -> Option<String> {
-    let mut end = text.len().min(LOOKED_AT);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    let text = &text[..end];
+    let text = looked_at(text);
     mark_piece(text, &wanted.body.find(text, REACH, &wanted.languages))
+}
+
+/// How much of a body is looked through: 64 KiB.
+pub(crate) fn looked_at(text: &str) -> &str {
+    &text[..text.floor_char_boundary(LOOKED_AT)]
 }
 
 fn mark_whole(text: &str, found: &[Range<usize>]) -> Option<String> {

@@ -43,7 +43,7 @@ pub(super) async fn with_snippets(
 
 /// Where messages match: in the head if one does there, else in its text, which has to be opened.
 async fn find_snippets(
-    api: &Api,
+    api: &Arc<Api>,
     account: &Account,
     wanted: &Arc<Wanted>,
     messages: &[Message],
@@ -56,10 +56,16 @@ async fn find_snippets(
     if wanted.skips_body() {
         return Ok(snippets);
     }
-    let open = messages.iter().zip(&mut snippets);
-    let open = open.filter(|(_, snippet)| snippet.preview.is_none() && snippet.subject.is_none());
+    let mut open: Vec<_> = messages.iter().zip(&mut snippets).collect();
+    open.retain(|(_, snippet)| snippet.preview.is_none() && snippet.subject.is_none());
+    open.retain_mut(|(message, snippet)| {
+        let text = api.texts.get(account.id(), message.id);
+        snippet.preview = text.as_ref().and_then(|text| query::in_body(wanted, text));
+        text.is_none()
+    });
     // Small ones come together, for what each costs is mostly the way.
-    let (small, large): (Vec<_>, Vec<_>) = open.partition(|(message, _)| message.row.size <= APART as u64);
+    let (small, large): (Vec<_>, Vec<_>) =
+        open.into_iter().partition(|(message, _)| message.row.size <= APART as u64);
     find_in_bodies(api, account, wanted, small).await?;
     for one in large {
         find_in_bodies(api, account, wanted, vec![one]).await?;
@@ -68,7 +74,7 @@ async fn find_snippets(
 }
 
 async fn find_in_bodies(
-    api: &Api,
+    api: &Arc<Api>,
     account: &Account,
     wanted: &Arc<Wanted>,
     messages: Vec<(&Message, &mut Snippet)>,
@@ -85,9 +91,12 @@ async fn find_in_bodies(
     for ((message, snippet), raw) in messages.into_iter().zip(account.raws(&ids).await?) {
         let Ok(Some(raw)) = raw else { continue };
         let (wanted, held) = (wanted.clone(), held.clone());
+        let (api, account, id) = (api.clone(), account.id(), message.id);
         let find = move || {
             let _held = held;
-            query::in_body(&wanted, &mail::parse(&raw, &limits).text_body())
+            let text = mail::parse(&raw, &limits).text_body();
+            api.texts.keep(account, id, query::looked_at(&text));
+            query::in_body(&wanted, &text)
         };
         snippet.preview = apart(message.row.size as usize, find).await?;
     }
