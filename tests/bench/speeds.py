@@ -25,8 +25,8 @@ PROCESSES = (1, 2, 4)
 DEFINITION = ROOT / "schema/elasticsearch/messages-1.json"
 
 # How much of everything: accounts, messages, readings, seconds of a bare driver.
-WHOLE = dict(corpus=10000, accounts=20, recorded=2000, delivered=6000, shared=4000, mailbox=10000, reads=400, seconds=10, bulk=6000, rounds=5)
-SMOKE = dict(corpus=400, accounts=4, recorded=200, delivered=400, shared=200, mailbox=400, reads=50, seconds=2, bulk=400, rounds=1)
+WHOLE = dict(corpus=10000, accounts=20, recorded=2000, delivered=6000, shared=3000, turns=3, mailbox=10000, reads=400, seconds=10, bulk=6000, rounds=5)
+SMOKE = dict(corpus=400, accounts=4, recorded=200, delivered=400, shared=200, turns=1, mailbox=400, reads=50, seconds=2, bulk=400, rounds=1)
 MAILBOX, SMOKE_MAILBOX = 1_000_000, 10_000
 
 
@@ -189,7 +189,8 @@ class Bench:
         for round in range(self.size["rounds"]):
             best, rate = max(best, rate), self.deliver(f"to warm up, {round + 1}", self.size["delivered"])["per_s"]
             self.drain("indexing of that")
-            if rate < best * 1.05:
+            # The second is often slower than the first: what they write goes to files then.
+            if round >= 2 and rate < best * 1.05:
                 break
 
     def deliveries(self) -> None:
@@ -248,17 +249,19 @@ class Bench:
         return all(lease["retaining_seq_no"] > newest(copy) for copy in copies for lease in copy["retention_leases"]["leases"])
 
     def processes(self) -> None:
-        rates = {}
-        for count in PROCESSES:
-            names = [f"lmtp-{number}" for number in range(1, count + 1)]
-            for name in names:
-                if self.nodes[name].process is None:
-                    self.nodes[name].start()
-            rates[count] = self.deliver(f"{count} lmtp processes", self.size["shared"], names, warmup=self.size["shared"] // 10)["per_s"]
-            alone = rates[PROCESSES[0]]
+        for count in range(2, max(PROCESSES) + 1):
+            self.nodes[f"lmtp-{count}"].start()
+        # In turns: what the machine does beside, and how warm the servers are, is then the same for each.
+        runs = {count: [] for count in PROCESSES}
+        for _ in range(self.size["turns"]):
+            for count, found in runs.items():
+                names = [f"lmtp-{number}" for number in range(1, count + 1)]
+                found.append(self.deliver(f"{count} lmtp processes", self.size["shared"], names, warmup=self.size["shared"] // 10))
+        rates = {count: sum(run["messages"] for run in found) / sum(run["wall_s"] for run in found) for count, found in runs.items()}
+        for count, rate in rates.items():
             # Two runs of the same differ by a few hundredths.
             judged = ("ratio", 0.95, 1.0) if count > 1 else ()
-            self.row(f"{count} lmtp processes, deliveries/s; beside one", rates[count], alone, *judged)
+            self.row(f"{count} lmtp processes, deliveries/s; beside one", rate, rates[PROCESSES[0]], *judged)
         for count in range(2, max(PROCESSES) + 1):
             self.nodes[f"lmtp-{count}"].stop(60)
         self.drain("indexing of that")
