@@ -114,7 +114,13 @@ impl Lists {
         let mut chain = vec![Bucket::ROOT];
         while let Some(&last) = chain.last() {
             match last.child(at) {
-                Some(child) if self.has_finer(list, last).await? => chain.push(child),
+                Some(child) if self.has_finer(list, last).await? => {
+                    // Whoever never reads the list learns of the split here.
+                    if !self.knows_split(list, last) {
+                        self.split(list, last).await?;
+                    }
+                    chain.push(child);
+                }
                 _ => break,
             }
         }

@@ -82,7 +82,7 @@ impl Lists {
 
     /// Splits a bucket: notes the finer one of the moment, for who takes rows away, then marks it, for who reads it. Rows go to
     /// finer ones only then, so neither misses any. Twice is as good as once.
-    async fn split(&self, list: &List, bucket: Bucket) -> Result<()> {
+    pub(super) async fn split(&self, list: &List, bucket: Bucket) -> Result<()> {
         let now = Millis::try_from(now_micros() / 1000).unwrap_or(0);
         let Some(child) = bucket.child(now.clamp(bucket.first(), bucket.last())) else { return Ok(()) };
         let text = format!("UPDATE {} SET is_split = true WHERE partition = ? AND bucket = ?", list.0.name());
