@@ -32,13 +32,17 @@ pub(crate) struct Remembered {
 enum Known {
     /// A cursor that was handed out.
     Cursor(Position),
-    /// It had news, or could not be asked, until then.
-    News(Instant),
+    /// It is not asked until then, for it had news after this cursor, or could not be asked.
+    News(Instant, Option<Position>),
 }
 
 impl Remembered {
     pub(crate) fn new() -> Self {
-        let weigh = |_: &_, message: &Message| u32::try_from(512 + weight(&message.row)).unwrap_or(u32::MAX);
+        let weigh = |_: &_, message: &Message| {
+            let keywords = message.state.keywords.iter().map(|keyword| 64 + keyword.len()).sum::<usize>();
+            let state = keywords + 32 * message.state.mailboxes.len();
+            u32::try_from(512 + weight(&message.row) + state).unwrap_or(u32::MAX)
+        };
         let messages = Cache::builder().max_capacity(CAPACITY).weigher(weigh).time_to_live(LASTS).build();
         Self { cursors: Cache::new(ACCOUNTS), messages }
     }
@@ -60,13 +64,20 @@ impl Account {
         let (others, places): (Vec<_>, Vec<_>) = others().unzip();
         let read = async { if others.is_empty() { Ok(vec![]) } else { self.messages(&others).await } };
         let (is_unchanged, read) = tokio::join!(self.is_unchanged(cursor), read);
-        if !is_unchanged {
-            return self.messages(ids).await;
-        }
-        for (at, message) in places.into_iter().zip(read?) {
-            if let Some(message) = &message {
-                self.instance.remembered.messages.insert((self.id, cursor, ids[at]), message.clone());
+        let read = read?;
+        if is_unchanged {
+            let remembered = &self.instance.remembered.messages;
+            for message in read.iter().flatten() {
+                remembered.insert((self.id, cursor, message.id), message.clone());
             }
+        } else {
+            let (again, places): (Vec<_>, Vec<_>) =
+                ids.iter().copied().zip(0..).filter(|(_, at)| shown[*at].is_some()).unzip();
+            for (at, message) in places.into_iter().zip(self.messages(&again).await?) {
+                shown[at] = message;
+            }
+        }
+        for (at, message) in places.into_iter().zip(read) {
             shown[at] = message;
         }
         Ok(shown)
@@ -81,35 +92,40 @@ impl Account {
     pub(crate) fn cursor(&self) -> Option<Position> {
         match self.instance.remembered.cursors.get(&self.id)? {
             Known::Cursor(position) => Some(position),
-            Known::News(_) => None,
+            Known::News(..) => None,
         }
     }
 
     /// Has the feed hand out a cursor, unless it had news just now.
     async fn learn_cursor(&self) {
         let cursors = &self.instance.remembered.cursors;
-        match cursors.get(&self.id) {
+        let had_news = match cursors.get(&self.id) {
             Some(Known::Cursor(_)) => return,
-            Some(Known::News(until)) if Instant::now() < until => return,
-            _ => {}
-        }
+            Some(Known::News(until, _)) if Instant::now() < until => return,
+            Some(Known::News(_, since)) => since,
+            None => None,
+        };
         match self.position().await {
+            // News that no cursor stands behind yet are news still.
+            Ok(position) if had_news == Some(position) => self.note_news(Some(position)),
             Ok(position) => cursors.insert(self.id, Known::Cursor(position)),
-            Err(_) => self.note_news(),
+            Err(_) => self.note_news(None),
         }
     }
 
     /// Whether nothing stands behind the cursor: then what was read since it was handed out is as it was.
     pub(crate) async fn is_unchanged(&self, cursor: Position) -> bool {
-        // Who may not go on from there, or is not answered, reads anew.
-        let is_unchanged = self.changes(cursor, 1).await.is_ok_and(|page| page.changes.is_empty());
-        if !is_unchanged {
-            self.note_news();
+        match self.backend().store.has_changes(self.id, cursor).await {
+            Ok(false) => return true,
+            Ok(true) => self.note_news(Some(cursor)),
+            // Who may not go on from there, or is not answered, reads anew.
+            Err(_) => self.note_news(None),
         }
-        is_unchanged
+        false
     }
 
-    fn note_news(&self) {
-        self.instance.remembered.cursors.insert(self.id, Known::News(Instant::now() + PAUSE));
+    fn note_news(&self, since: Option<Position>) {
+        let news = Known::News(Instant::now() + PAUSE, since);
+        self.instance.remembered.cursors.insert(self.id, news);
     }
 }

@@ -100,6 +100,17 @@ impl Account {
                 }
             }
             if state == current.state {
+                // Whoever set it may have died before its lists and the feed told of it: on servers that is finished first.
+                if self.backend().is_shared
+                    && let Some(sealed) = &current.sealed
+                {
+                    let change = Change { kind: ChangeKind::MessageUpdated, id: id.0 };
+                    let (then, sealed) = (vec![Write::Change(self.id, change)], Some(sealed.clone()));
+                    let replaced = self.backend().store.replace(current.key, sealed.clone(), sealed, then);
+                    if !replaced.await? {
+                        continue;
+                    }
+                }
                 return Ok(Patched::Done(Box::new(self.as_message(id, current.row, state).await?)));
             }
             state.version += 1;
@@ -140,7 +151,10 @@ impl Account {
         let trash = self.role_mailbox(Role::Trash);
         let _turn = self.instance.lock_message(self.id, id).await;
         loop {
-            let Some(current) = self.current(id).await? else { return Ok(Deleted::NotFound) };
+            let Some(current) = self.current(id).await? else {
+                self.tell_deleted_again(id).await?;
+                return Ok(Deleted::NotFound);
+            };
             let version = current.state.version;
             if if_version.is_some_and(|wanted| wanted != version) {
                 return Ok(Deleted::Stale);
@@ -183,6 +197,21 @@ impl Account {
             }
             counting.note_nothing();
         }
+    }
+
+    /// Whoever deleted a message finally may have died before its lists and the feed told of it: on servers that is finished
+    /// before it is answered for.
+    async fn tell_deleted_again(&self, id: MessageId) -> Result<()> {
+        let key = RowKey::of_message(Table::States, self.id, id);
+        let sealed = match self.backend().is_shared {
+            true => self.backend().store.get(std::slice::from_ref(&key)).await?.pop().flatten(),
+            false => None,
+        };
+        if is_destroyed(sealed.as_deref()) {
+            let change = Write::Change(self.id, Change { kind: ChangeKind::MessageDestroyed, id: id.0 });
+            self.backend().store.replace(key, sealed.clone(), sealed, vec![change]).await?;
+        }
+        Ok(())
     }
 
     async fn destroying_writes(&self, id: MessageId, current: &Current, written: i64) -> Result<Vec<Write>> {

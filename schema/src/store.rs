@@ -119,6 +119,14 @@ pub trait MailStore: Send + Sync {
     /// [`crate::Error::CursorExpired`] if entries after `since` have been dropped.
     async fn changes(&self, account: AccountId, since: Position, limit: usize) -> Result<ChangePage>;
 
+    /// Whether the feed has an entry after a cursor that was handed out.
+    ///
+    /// # Errors
+    /// As [`MailStore::changes`].
+    async fn has_changes(&self, account: AccountId, since: Position) -> Result<bool> {
+        Ok(!self.changes(account, since, 1).await?.changes.is_empty())
+    }
+
     /// The greatest cursor that [`MailStore::changes`] would hand out now; where all have been dropped, that of the
     /// last one dropped, so that it never is an expired cursor. 0 if there never was one.
     async fn position(&self, account: AccountId) -> Result<Position>;

@@ -261,6 +261,11 @@ impl MailStore for CassandraStore {
         self.changes_after(account, since, limit).await
     }
 
+    async fn has_changes(&self, account: AccountId, since: Position) -> Result<bool> {
+        let _timed = timed("has_changes");
+        self.has_changes_after(account, since).await
+    }
+
     async fn position(&self, account: AccountId) -> Result<Position> {
         self.newest_position(account).await
     }

@@ -11,7 +11,7 @@ use seal::Credential;
 use super::between::{Behind, Between};
 use super::stories::{instance, keep, keywords, message, new_account};
 use crate::{
-    Account, Backend, Clock, Deleted, Durability, Instance, List, ListFilter, ListPosition, MailStore,
+    Account, Backend, Clock, Deleted, Durability, Error, Instance, List, ListFilter, ListPosition, MailStore,
     ManualClock, Message, Result, Role, Row, RowKey, Scan, Write,
 };
 
@@ -129,13 +129,33 @@ impl Between for Counting {
     }
 }
 
+/// Dies once a state is set, before anything else is told of it.
+struct Dying;
+
+#[async_trait]
+impl Between for Dying {
+    async fn replace(
+        &self,
+        store: &dyn MailStore,
+        key: RowKey,
+        expected: Option<Vec<u8>>,
+        new: Option<Vec<u8>>,
+        _: Vec<Write>,
+    ) -> Result<bool> {
+        store.replace(key, expected, new, vec![]).await?;
+        Err(Error::transient("rows", "this node has died"))
+    }
+}
+
 /// A list that nothing changes is shown again without reading it, and what changes on another node is shown at once.
 pub async fn a_list_is_not_read_again_until_something_changes(mut backend: Backend, keys: &Path) {
     backend.is_shared = true;
     let (elsewhere, clock) = instance(backend.clone(), keys).await;
     let store = Behind::new(Counting::default(), backend.store.clone());
     backend.store = store.clone();
-    let (here, _) = instance(backend, keys).await;
+    let (here, _) = instance(backend.clone(), keys).await;
+    backend.store = Behind::new(Dying, elsewhere.backend.store.clone());
+    let (dying, _) = instance(backend, keys).await;
     let bob = new_account(&elsewhere, "bob@one.example").await;
     let reader = here.account(bob.id()).await.unwrap().unwrap();
     let mut kept = Vec::new();
@@ -181,13 +201,26 @@ pub async fn a_list_is_not_read_again_until_something_changes(mut backend: Backe
         assert!(threads[0] == threads[1] && threads[1] == threads[3], "{threads:?}");
     }
 
+    // What a node has done by half before it died is done, and seen, once another is asked for it.
+    let dying = dying.account(bob.id()).await.unwrap().unwrap();
+    bob.delete(joins, None).await.unwrap();
+    rest().await;
+    let flagged = keywords(&[("$flagged", true)]);
+    assert!(dying.patch(kept[1], &flagged).await.is_err());
+    assert!(dying.delete(joins, None).await.is_err());
+    bob.patch(kept[1], &flagged).await.unwrap();
+    let (items, _) = shown().await;
+    assert!(items.iter().any(|item| item.id == kept[1] && item.state.keywords.contains("$flagged")));
+    assert_eq!(bob.delete(joins, None).await.unwrap(), Deleted::NotFound);
+    assert_eq!(ids(&shown().await.0), kept[..3]);
+
     for id in [kept[0], kept[3]] {
         for _ in 0..2 {
             assert_ne!(bob.delete(id, None).await.unwrap(), Deleted::NotFound);
         }
     }
     let (items, found) = shown().await;
-    assert_eq!((ids(&items), found), (vec![joins, kept[1], kept[2]], None));
+    assert_eq!((ids(&items), found), (vec![kept[1], kept[2]], None));
 }
 
 /// A row of a list at a wrong time is passed over, and hides nothing, also where the list was read before.

@@ -81,8 +81,9 @@ impl CassandraStore {
     /// The greatest position at and before which nothing will appear any more.
     fn horizon(&self) -> Position {
         let options = &self.cassandra.options;
-        let behind =
-            u64::try_from((options.change_time + options.clock_skew).as_millis()).unwrap_or(u64::MAX);
+        // Each of two clocks may be that far from the servers'.
+        let behind = options.change_time + options.clock_skew * 2;
+        let behind = u64::try_from(behind.as_millis()).unwrap_or(u64::MAX);
         Position(now_millis().saturating_sub(behind) << SEQUENCE_BITS)
     }
 
@@ -152,16 +153,9 @@ impl CassandraStore {
         limit: usize,
     ) -> Result<ChangePage> {
         let horizon = self.horizon();
-        let list = (Table::Changes, account.as_bytes().to_vec());
-        if !self.lists.knows_split(&list, Bucket::ROOT) {
-            let ends = self.ends(account).await?;
-            if ends.forgotten > since {
-                return Err(Error::CursorExpired);
-            }
-            // Most who ask have seen all there is.
-            if !ends.is_split && ends.newest <= since {
-                return Ok(ChangePage { cursor: since, ..ChangePage::default() });
-            }
+        // Most who ask have seen all there is.
+        if self.has_changes_in_root(account, since).await? == Some(false) {
+            return Ok(ChangePage { cursor: since, ..ChangePage::default() });
         }
         let (mut changes, mut is_whole) = self.entries(account, since, limit).await?;
         let is_settled =
@@ -184,6 +178,32 @@ impl CassandraStore {
         let settled = changes.partition_point(|(position, _)| *position <= horizon);
         let cursor = changes[..settled].last().map_or(since, |(position, _)| *position);
         Ok(ChangePage { changes, cursor, has_more })
+    }
+
+    /// Whether there are entries after `since`, by the root alone; `None` if the feed is split.
+    async fn has_changes_in_root(&self, account: AccountId, since: Position) -> Result<Option<bool>> {
+        let list = (Table::Changes, account.as_bytes().to_vec());
+        if self.lists.knows_split(&list, Bucket::ROOT) {
+            return Ok(None);
+        }
+        let ends = self.ends(account).await?;
+        match ends.forgotten > since {
+            true => Err(Error::CursorExpired),
+            false => Ok((!ends.is_split).then_some(ends.newest > since)),
+        }
+    }
+
+    pub(super) async fn has_changes_after(&self, account: AccountId, since: Position) -> Result<bool> {
+        if let Some(has_changes) = self.has_changes_in_root(account, since).await? {
+            return Ok(has_changes);
+        }
+        let mut scan = Self::feed(account, 1).descending();
+        scan.lower = Bound::Included(place(Position(since.0.saturating_add(1))));
+        let has_changes = !self.scan(&scan).await?.is_empty();
+        match self.ends(account).await?.forgotten > since {
+            true => Err(Error::CursorExpired),
+            false => Ok(has_changes),
+        }
     }
 
     /// Entries after `since`: more than `limit` of them, or all, and then true.
