@@ -105,10 +105,8 @@ impl Account {
             from = places.last().copied().or(from);
             let ids: Vec<_> = places.iter().map(|place| MessageId(place.id)).collect();
             let others: Vec<_> = ids.iter().copied().filter(|id| !foreseen.contains_key(id)).collect();
-            if !others.is_empty() {
-                let found = self.messages_shown(&others).await?;
-                foreseen.extend(others.into_iter().zip(found));
-            }
+            let found = self.messages_shown(&others).await?;
+            foreseen.extend(others.into_iter().zip(found));
             for (place, id) in places.iter().zip(&ids) {
                 let stands = |message: &Message| {
                     message.row.received_at == place.at
@@ -149,6 +147,9 @@ impl Account {
 
     /// Messages in the order of their ids; `None` where there is none.
     pub async fn messages(&self, ids: &[MessageId]) -> Result<Vec<Option<Message>>> {
+        if ids.is_empty() {
+            return Ok(vec![]);
+        }
         let rows = ids.iter().map(|&id| RowKey::of_message(Table::Messages, self.id, id));
         let states = ids.iter().map(|&id| RowKey::of_message(Table::States, self.id, id));
         // Whose threads are known from before are spared a way to the store.

@@ -60,10 +60,9 @@ impl Account {
             return messages;
         };
         let mut shown: Vec<_> = ids.iter().map(|&id| self.remembered_message(cursor, id)).collect();
-        let others = || ids.iter().copied().zip(0..).filter(|(_, at)| shown[*at].is_none());
-        let (others, places): (Vec<_>, Vec<_>) = others().unzip();
-        let read = async { if others.is_empty() { Ok(vec![]) } else { self.messages(&others).await } };
-        let (is_unchanged, read) = tokio::join!(self.is_unchanged(cursor), read);
+        let (others, places): (Vec<_>, Vec<_>) =
+            ids.iter().copied().zip(0..).filter(|(_, at)| shown[*at].is_none()).unzip();
+        let (is_unchanged, read) = tokio::join!(self.is_unchanged(cursor), self.messages(&others));
         let read = read?;
         if is_unchanged {
             let remembered = &self.instance.remembered.messages;
