@@ -250,16 +250,23 @@ impl Account {
                 }
                 writes.push(Write::Put(key.clone(), entry.clone()));
             }
-            if !repair || writes.is_empty() || self.mend_lists_of(current, writes).await? {
+            if !repair || writes.is_empty() || self.mend_lists_of(id, current, writes).await? {
                 return Ok((missing, wrong));
             }
         }
     }
 
-    /// Mends list rows of a message, unless another node has changed or deleted it since: false.
-    async fn mend_lists_of(&self, current: Current, writes: Vec<Write>) -> Result<bool> {
+    /// Mends list rows of a message, unless another node has changed or deleted it since: false. Who has seen the lists
+    /// without them learns of it by the feed.
+    async fn mend_lists_of(&self, id: MessageId, current: Current, mut writes: Vec<Write>) -> Result<bool> {
+        writes.push(Write::Change(self.id, Change { kind: ChangeKind::MessageUpdated, id: id.0 }));
         let _counting = self.hold_counts().await;
-        self.backend().store.replace(current.key, current.sealed.clone(), current.sealed, writes).await
+        let sealed = current.sealed.clone();
+        let is_mended = self.backend().store.replace(current.key, current.sealed, sealed, writes).await?;
+        if is_mended {
+            self.tell(ChangeKind::MessageUpdated, id.0);
+        }
+        Ok(is_mended)
     }
 
     /// Whether there is such a message when what is being done with it now is done.

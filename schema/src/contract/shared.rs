@@ -201,6 +201,15 @@ pub async fn a_list_is_not_read_again_until_something_changes(mut backend: Backe
         assert!(threads[0] == threads[1] && threads[1] == threads[3], "{threads:?}");
     }
 
+    // So is a row that was lost once it is there again.
+    let lost = bob.message(kept[0]).await.unwrap().unwrap();
+    let lost = List::Account.row(bob.id(), ListPosition::new(lost.row.received_at, lost.id.0));
+    elsewhere.backend.store.write(vec![Write::Delete(lost)], Durability::Now).await.unwrap();
+    bob.patch(kept[2], &keywords(&[("$seen", true)])).await.unwrap();
+    assert_eq!(ids(&rest().await.0), [joins, kept[1], kept[2]]);
+    assert_eq!(bob.check_list_rows(kept[0], true).await.unwrap(), (1, 0));
+    assert_eq!(ids(&shown().await.0), [joins, kept[0], kept[1]]);
+
     // What a node has done by half before it died is done, and seen, once another is asked for it.
     let dying = dying.account(bob.id()).await.unwrap().unwrap();
     bob.delete(joins, None).await.unwrap();

@@ -1,0 +1,197 @@
+//! Where threads and discussions stand in their listings: at the time of their newest message.
+//!
+//! Who writes such a row has read the newest without waiting for others, so a row may say something else; readers pass it
+//! over and put another where it belongs. What must not happen is that there is no row at all: whoever took one away without
+//! putting another looks again after its write, and so does whoever counted on another's.
+
+use crate::deletion::as_of;
+use crate::{
+    Account, DiscussionId, Durability, List, ListPosition, Millis, Result, RowKey, Scan, Table, ThreadId,
+    Write,
+};
+
+/// Milliseconds within which all rows of a message have come into sight, or its sender was told that they have not.
+const YOUNG: Millis = 60_000;
+
+impl Account {
+    pub(crate) fn thread_activity(&self, thread: ThreadId, at: Millis) -> RowKey {
+        self.activity_row(Table::ThreadsByActivity, ListPosition::new(at, thread.0))
+    }
+
+    pub(crate) fn discussion_activity(&self, discussion: DiscussionId, at: Millis) -> RowKey {
+        self.activity_row(Table::DiscussionsByActivity, ListPosition::new(at, discussion.0))
+    }
+
+    /// The newest messages of a list, at most `limit`.
+    pub(crate) async fn newest(&self, list: List, limit: usize) -> Result<Vec<ListPosition>> {
+        let (table, partition) = list.partition(self.id);
+        let rows = self.backend().store.scan(&Scan::all(table, partition, limit).descending()).await?;
+        Ok(rows.iter().filter_map(|(clustering, _)| ListPosition::from_clustering(clustering)).collect())
+    }
+
+    /// The newest message of a thread with all its parts.
+    pub(crate) async fn newest_of_thread(&self, root: ThreadId, limit: usize) -> Result<Vec<ListPosition>> {
+        let mut newest = Vec::new();
+        // The root last: what is being moved there from a part is then seen in one of them at least.
+        for part in self.thread_parts(root).await?.into_iter().rev() {
+            newest.extend(self.newest(List::Thread(part), limit).await?);
+        }
+        newest.sort_by(|a, b| b.cmp(a));
+        // One that is being moved from part to root.
+        newest.dedup();
+        newest.truncate(limit);
+        Ok(newest)
+    }
+
+    /// The oldest messages of a thread with all its parts, above `from`.
+    pub(crate) async fn oldest_of_thread(
+        &self,
+        root: ThreadId,
+        from: Option<ListPosition>,
+        limit: usize,
+    ) -> Result<Vec<ListPosition>> {
+        let mut oldest = Vec::new();
+        for part in self.thread_parts(root).await?.into_iter().rev() {
+            let (table, partition) = List::Thread(part).partition(self.id);
+            let mut scan = Scan::all(table, partition, limit);
+            if let Some(from) = from {
+                scan = scan.above(from.clustering());
+            }
+            let rows = self.backend().store.scan(&scan).await?;
+            oldest
+                .extend(rows.iter().filter_map(|(clustering, _)| ListPosition::from_clustering(clustering)));
+        }
+        oldest.sort();
+        oldest.dedup();
+        oldest.truncate(limit);
+        Ok(oldest)
+    }
+
+    /// Where a thread (or what it became part of) or discussion belongs in the listing `table`, by its messages' list
+    /// rows; `None` if it holds nothing.
+    pub async fn place_in(&self, table: Table, id: [u8; 16]) -> Result<Option<ListPosition>> {
+        if table == Table::ThreadsByActivity {
+            let root = self.root(ThreadId(id)).await?;
+            let newest = self.newest_of_thread(root, 1).await?.pop();
+            return Ok(newest.map(|newest| ListPosition::new(newest.at, root.0)));
+        }
+        let newest = self.newest(List::Discussion(DiscussionId(id)), 1).await?.pop();
+        Ok(newest.map(|newest| ListPosition::new(newest.at, id)))
+    }
+
+    /// Puts a thread or discussion into the listing `table` where it belongs, unless it stands there.
+    pub(crate) async fn keep_listed(&self, table: Table, id: [u8; 16]) -> Result<()> {
+        match self.place_in(table, id).await? {
+            Some(place) => self.keep_place(table, place).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn keep_place(&self, table: Table, place: ListPosition) -> Result<()> {
+        let row = self.activity_row(table, place);
+        match self.instance.row(&row).await? {
+            Some(_) => Ok(()),
+            None => self.backend().store.write(vec![Write::Put(row, vec![])], Durability::Later).await,
+        }
+    }
+
+    /// Puts what a row of the listing `table` stands for where it belongs. The row goes if it is of a time before that, or
+    /// of a thread that has become part of another. One that is ahead of every message stays: on servers the rows of a
+    /// message come into sight one by one, and it may be the first of them.
+    pub async fn list_again(&self, table: Table, place: ListPosition) -> Result<()> {
+        let Some(right) = self.place_in(table, place.id).await? else { return Ok(()) };
+        if right.id == place.id && right.at <= place.at {
+            return self.keep_place(table, right).await;
+        }
+        metrics::counter!("signet_drift_repaired_total", "kind" => table.name()).increment(1);
+        let writes = vec![
+            Write::Put(self.activity_row(table, right), vec![]),
+            Write::Delete(self.activity_row(table, place)),
+        ];
+        self.backend().store.write(writes, Durability::Later).await
+    }
+
+    /// Takes a row of the listing `table` away that is ahead of every message of its thread or discussion. A young one
+    /// stays: the message may be about to come into sight.
+    pub async fn unlist(&self, table: Table, place: ListPosition) -> Result<()> {
+        let is_young = place.at.saturating_add(YOUNG) > self.instance.now();
+        if is_young || self.place_in(table, place.id).await? >= Some(place) {
+            return Ok(());
+        }
+        metrics::counter!("signet_drift_repaired_total", "kind" => table.name()).increment(1);
+        let gone = vec![Write::Delete(self.activity_row(table, place))];
+        self.backend().store.write(gone, Durability::Later).await?;
+        // What is imported may have an old time and be about to come into sight.
+        self.keep_listed(table, place.id).await
+    }
+
+    fn activity_row(&self, table: Table, place: ListPosition) -> RowKey {
+        RowKey::new(table, *self.id.as_bytes(), place.clustering())
+    }
+
+    /// What a new message at `at` changes in the listings of threads and discussions.
+    pub(crate) async fn activity_writes(
+        &self,
+        thread: ThreadId,
+        discussion: DiscussionId,
+        at: ListPosition,
+    ) -> Result<Vec<Write>> {
+        let mut writes = Vec::new();
+        // What is written as of a time to come could not be taken away before that.
+        let as_of = as_of(at.at, self.instance.now());
+        let newest_of_thread = async {
+            // The message that a thread is named after is its first: there is nothing older to look for.
+            match thread.0 == at.id {
+                true => Ok(vec![]),
+                false => self.newest_of_thread(thread, 1).await,
+            }
+        };
+        let (mut of_thread, mut of_discussion) =
+            tokio::try_join!(newest_of_thread, self.newest(List::Discussion(discussion), 1))?;
+        let newest = of_thread.pop().map(|newest| newest.at);
+        if newest.is_none_or(|newest| newest < at.at) {
+            writes.extend(newest.map(|newest| Write::Delete(self.thread_activity(thread, newest))));
+            writes.push(Write::PutAsOf(self.thread_activity(thread, at.at), vec![], as_of));
+        }
+        let newest = of_discussion.pop().map(|newest| newest.at);
+        if newest.is_none_or(|newest| newest < at.at) {
+            writes.extend(newest.map(|newest| Write::Delete(self.discussion_activity(discussion, newest))));
+            writes.push(Write::PutAsOf(self.discussion_activity(discussion, at.at), vec![], as_of));
+        }
+        Ok(writes)
+    }
+
+    pub(crate) async fn merged_activity(&self, root: ThreadId, lost: ThreadId) -> Result<Vec<Write>> {
+        let of_root = self.newest_of_thread(root, 1).await?.pop().map(|newest| newest.at);
+        let of_lost = self.newest_of_thread(lost, 1).await?.pop().map(|newest| newest.at);
+        let mut writes = Vec::new();
+        writes.extend(of_lost.map(|at| Write::Delete(self.thread_activity(lost, at))));
+        writes.extend(of_root.map(|at| Write::Delete(self.thread_activity(root, at))));
+        writes.extend(of_root.max(of_lost).map(|at| Write::Put(self.thread_activity(root, at), vec![])));
+        Ok(writes)
+    }
+
+    /// What taking a message away changes in the listings of threads and discussions.
+    pub(crate) async fn activity_without(
+        &self,
+        row: &crate::MessageRow,
+        at: ListPosition,
+    ) -> Result<Vec<Write>> {
+        let mut writes = Vec::new();
+        let root = self.root(row.thread).await?;
+        let threads = self.newest_of_thread(root, 2).await?;
+        if threads.first() == Some(&at) {
+            writes.push(Write::Delete(self.thread_activity(root, at.at)));
+            writes.extend(threads.get(1).map(|next| Write::Put(self.thread_activity(root, next.at), vec![])));
+        }
+        let discussions = self.newest(List::Discussion(row.discussion), 2).await?;
+        if discussions.first() == Some(&at) {
+            let row = row.discussion;
+            writes.push(Write::Delete(self.discussion_activity(row, at.at)));
+            writes.extend(
+                discussions.get(1).map(|next| Write::Put(self.discussion_activity(row, next.at), vec![])),
+            );
+        }
+        Ok(writes)
+    }
+}
