@@ -4,6 +4,7 @@
 //! What is written, in which order and under which key is decided here, once for both backends: [`Instance`] for what
 //! belongs to all, [`Account`] for what belongs to one account.
 
+mod activity;
 mod address;
 mod backend;
 mod blobs;

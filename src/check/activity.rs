@@ -7,9 +7,8 @@ use schema::{ListPosition, Result, RowKey, Scan, Table};
 use super::{Check, Known, PAGE};
 
 impl Check<'_> {
-    /// Whether every thread and discussion is in its listing. Deliveries that race leave rows of times that were the
-    /// newest for a moment: listings put them right as they pass, so they are no drift, and are put right when something
-    /// is repaired anyway.
+    /// Whether every thread and discussion is in its listing. Calls that race leave rows of other times: listings pass
+    /// over them, so they are no drift, and they are put right when something is repaired anyway.
     pub(super) async fn check_activity(&self, known: &Known) -> Result<()> {
         for (table, newest) in
             [(Table::ThreadsByActivity, &known.threads), (Table::DiscussionsByActivity, &known.discussions)]
@@ -26,6 +25,7 @@ impl Check<'_> {
                 listed.extend(self.account.place_in(table, at.id).await?.map(|place| place.id));
                 if self.repair {
                     self.account.list_again(table, at).await?;
+                    self.account.unlist(table, at).await?;
                 }
             }
             for &id in newest.keys().filter(|id| !listed.contains(*id)) {

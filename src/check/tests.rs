@@ -23,9 +23,13 @@ impl Place {
 
     /// A message with a keyword of its own and one that all have.
     async fn keep(&self, name: &str) -> Message {
+        self.keep_of(name, Arrival::default()).await
+    }
+
+    async fn keep_of(&self, name: &str, arrival: Arrival) -> Message {
         let raw = format!("From: {name}@two.example\r\nSubject: {name}\r\n\r\n{name}\r\n");
         let incoming = Incoming::prepare(raw.as_bytes(), &mail::Limits::default());
-        let id = self.account.keep(&incoming, Arrival::default()).await.unwrap().id;
+        let id = self.account.keep(&incoming, arrival).await.unwrap().id;
         let keywords = vec![(name.to_owned(), true), ("all".to_owned(), true)];
         self.account.patch(id, &StatePatch { keywords, ..StatePatch::default() }).await.unwrap();
         self.account.message(id).await.unwrap().unwrap()
@@ -103,23 +107,32 @@ async fn a_row_that_the_message_contradicts_is_found_in_every_kind_of_list_and_r
 #[tokio::test]
 async fn a_thread_listed_at_a_time_that_is_not_its_newest_is_no_drift_and_goes_with_a_repair() {
     let place = Place::new().await;
-    let message = place.keep("first").await;
-    let (thread, discussion) = (message.thread.0, message.row.discussion.0);
-    let passed = [
-        place.activity(Table::ThreadsByActivity, message.row.received_at + 1, thread),
-        place.activity(Table::ThreadsByActivity, message.row.received_at, [9; 16]),
-        place.activity(Table::DiscussionsByActivity, message.row.received_at + 1, discussion),
-        place.activity(Table::DiscussionsByActivity, message.row.received_at, [9; 16]),
-    ];
-    place.write(passed.iter().map(|key| Write::Put(key.clone(), vec![])).collect()).await;
-    assert_eq!(place.check(false).await["drift"], json!({}));
-    assert!(place.value(&passed[0]).await.is_some());
-    assert_eq!(place.check(true).await["drift"], json!({}));
-    for key in &passed {
-        assert_eq!(place.value(key).await, None, "{key:?}");
-    }
-    for (table, id) in [(Table::ThreadsByActivity, thread), (Table::DiscussionsByActivity, discussion)] {
-        assert!(place.value(&place.activity(table, message.row.received_at, id)).await.is_some());
+    let hour_ago = schema::Clock::now(&SystemClock) - 3_600_000;
+    let arrival = Arrival { received_at: Some(hour_ago), ..Arrival::default() };
+    let message = place.keep_of("first", arrival).await;
+    for (table, id) in [
+        (Table::ThreadsByActivity, message.thread.0),
+        (Table::DiscussionsByActivity, message.row.discussion.0),
+    ] {
+        let right = place.activity(table, hour_ago, id);
+        let passed = [
+            place.activity(table, hour_ago + 1, id),
+            place.activity(table, hour_ago - 1, id),
+            place.activity(table, hour_ago, [9; 16]),
+        ];
+        // The message that they are of may be about to come into sight.
+        let young = [id, [9; 16]].map(|id| place.activity(table, hour_ago + 3_590_000, id));
+        let rows = passed.iter().chain(&young);
+        place.write(rows.map(|key| Write::Put(key.clone(), vec![])).collect()).await;
+        assert_eq!(place.check(false).await["drift"], json!({}));
+        assert!(place.value(&passed[0]).await.is_some());
+        assert_eq!(place.check(true).await["drift"], json!({}));
+        for key in &passed {
+            assert_eq!(place.value(key).await, None, "{key:?}");
+        }
+        for key in young.iter().chain([&right]) {
+            assert!(place.value(key).await.is_some(), "{key:?}");
+        }
     }
 }
 

@@ -124,6 +124,37 @@ pub async fn a_thread_listed_at_a_wrong_time_is_shown_at_the_right_one(backend: 
     assert_eq!((discussions.items.len(), discussions.items[1].newest.id), (2, id));
 }
 
+/// A thread or discussion that is listed before its message's other rows have come into sight is listed when they have.
+pub async fn what_is_listed_while_it_is_written_stays_listed(backend: Backend, keys: &Path) {
+    let (instance, clock) = instance(backend, keys).await;
+    let bob = new_account(&instance, "bob@one.example").await;
+    let newest = async || {
+        let threads = bob.threads(&ListFilter::default(), None, 1).await.unwrap();
+        let discussions = bob.discussions(&ListFilter::default(), None, 1).await.unwrap();
+        let threads = threads.items.iter().map(|thread| thread.newest.id);
+        threads.chain(discussions.items.iter().map(|discussion| discussion.newest.id)).collect::<Vec<_>>()
+    };
+    let other = message("2@x", &[], "Other").replace("ada@two", "eve@two");
+    let mut before = vec![];
+    for raw in [message("1@x", &[], "Plans"), other, message("3@x", &["1@x"], "Plans")] {
+        clock.advance(1_000);
+        let id = keep(&bob, &raw).await.id;
+        let kept = bob.message(id).await.unwrap().unwrap();
+        let at = ListPosition::new(kept.row.received_at, id.0);
+        let lists = [List::Thread(kept.row.thread), List::Discussion(kept.row.discussion)];
+        let rows = lists.map(|list| list.row(bob.id(), at));
+        let values = instance.backend.store.get(&rows).await.unwrap();
+        let hidden = rows.iter().cloned().map(Write::Delete).collect();
+        instance.backend.store.write(hidden, Durability::Now).await.unwrap();
+        assert_eq!(newest().await, before, "{raw}");
+        let shown = rows.into_iter().zip(values).map(|(row, value)| Write::Put(row, value.unwrap()));
+        instance.backend.store.write(shown.collect(), Durability::Now).await.unwrap();
+        before = vec![id; 2];
+        assert_eq!(newest().await, before, "{raw}");
+    }
+    assert_eq!(listed(&bob).await, (vec![2, 1], 2));
+}
+
 /// Messages that are deleted, marked and moved from one thread to another at once are as they were left, once.
 pub async fn a_thread_is_moved_while_its_messages_change(backend: Backend, keys: &Path) {
     let (instance, _) = instance(backend, keys).await;
