@@ -203,6 +203,35 @@ async fn a_list_that_was_split_by_half_loses_no_row_and_is_split_by_the_next() {
     assert_same(&whole(&*store, account, 1_000, false).await, &expected, "split by the next");
 }
 
+/// Of a listing that another has split it is asked once a minute, and no more once it is known.
+#[tokio::test]
+async fn a_row_of_a_listing_that_another_has_split_goes_once_the_listing_was_read() {
+    let (here, elsewhere) = (store().await, store().await);
+    let account = AccountId::random();
+    let row = |number: u64| {
+        let clustering = ListPosition::new(NOW + number, [7; 16]).clustering();
+        RowKey::new(Table::ThreadsByActivity, *account.as_bytes(), clustering)
+    };
+    let delete = async |number| here.write(vec![Write::Delete(row(number))], Durability::Now).await.unwrap();
+    delete(0).await;
+    let mut last = 0;
+    while support::rows_by_partition("threads_by_activity", account).await.len() < 2 {
+        for number in last..last + BUCKET_ROWS {
+            let put = Write::PutAsOf(row(number), vec![], NOW + number);
+            elsewhere.write(vec![put], Durability::Now).await.unwrap();
+        }
+        last += BUCKET_ROWS;
+        assert!(last < 100 * BUCKET_ROWS, "it is not split");
+    }
+    delete(last - 1).await;
+    let scan = Scan::all(Table::ThreadsByActivity, *account.as_bytes(), 1).descending();
+    here.scan(&scan).await.unwrap();
+    delete(last - 1).await;
+    for store in [&here, &elsewhere] {
+        assert_eq!(store.scan(&scan).await.unwrap()[0].0, row(last - 2).clustering);
+    }
+}
+
 /// What is left of rows that went, for as long as Cassandra keeps it, costs nothing where none of them is asked for.
 #[tokio::test]
 async fn a_list_that_was_emptied_is_looked_at_without_passing_over_what_is_left_of_it() {

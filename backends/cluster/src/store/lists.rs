@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use moka::sync::Cache;
@@ -16,6 +17,8 @@ use crate::cassandra::Cassandra;
 
 /// Buckets that this process knows to be split, or to have been noted, at most.
 const KNOWN: u64 = 200_000;
+/// How long a bucket that had no finer ones is taken for one without, where a row that is left does no harm.
+const ASKED: Duration = Duration::from_secs(60);
 /// Buckets of a list that are read at once.
 const BUCKETS_AT_ONCE: usize = 8;
 /// Buckets of one list that are known of at most: 20 years and more of 50 days each, and the fine ones of busy times.
@@ -42,6 +45,8 @@ pub(super) struct Lists {
     pub(super) looks: Looks,
     split: Cache<(List, Bucket), ()>,
     noted: Cache<(List, Bucket), ()>,
+    /// Buckets of listings that lately had no finer ones.
+    whole: Cache<(List, Bucket), ()>,
 }
 
 /// Rows of a bucket, with when they were written.
@@ -65,7 +70,8 @@ impl Slice {
 impl Lists {
     pub(super) fn new(cassandra: Arc<Cassandra>, bucket_rows: u64) -> Self {
         let (split, noted) = (Cache::new(KNOWN), Cache::new(KNOWN));
-        Self { cassandra, looks: Looks::new(bucket_rows), split, noted }
+        let whole = Cache::builder().max_capacity(KNOWN).time_to_live(ASKED).build();
+        Self { cassandra, looks: Looks::new(bucket_rows), split, noted, whole }
     }
 
     /// The statements of writes to lists. The buckets that they name are noted before.
@@ -74,7 +80,7 @@ impl Lists {
             |write: &ListWrite| ((write.key.table, write.key.partition.clone()), time(&write.key.clustering));
         let deleted: HashSet<(List, u64)> =
             writes.iter().filter(|write| write.value.is_none()).map(place).collect();
-        let chains = try_join_all(deleted.iter().map(|(list, at)| self.chain(list, *at))).await?;
+        let chains = try_join_all(deleted.iter().map(|(list, at)| self.chain_to_delete(list, *at))).await?;
         let chains: HashMap<_, _> = deleted.iter().zip(chains).collect();
         let mut requests = Vec::new();
         for write in writes {
@@ -123,6 +129,20 @@ impl Lists {
                 }
                 _ => break,
             }
+        }
+        Ok(chain)
+    }
+
+    /// The same, for who takes a row away. Readers of the listings pass over a row that is left, so these are asked about
+    /// once a minute.
+    async fn chain_to_delete(&self, list: &List, at: u64) -> Result<Vec<Bucket>> {
+        let whole = (list.clone(), Bucket::ROOT);
+        if self.whole.contains_key(&whole) && !self.knows_split(list, Bucket::ROOT) {
+            return Ok(vec![Bucket::ROOT]);
+        }
+        let chain = self.chain(list, at).await?;
+        if chain.len() == 1 && matches!(list.0, Table::ThreadsByActivity | Table::DiscussionsByActivity) {
+            self.whole.insert(whole, ());
         }
         Ok(chain)
     }
