@@ -194,12 +194,16 @@ class Bench:
                 break
 
     def deliveries(self) -> None:
-        rows = self.bare("rows", "--seconds", self.size["seconds"])["rows_per_s"]
+        # In turns: the servers go on getting faster, and the machine's pace changes.
+        rows, runs = [], []
+        for _ in range(self.size["turns"]):
+            rows.append(self.bare("rows", "--seconds", self.size["seconds"])["rows_per_s"])
+            runs.append(self.deliver("LMTP, 32 sessions", self.size["delivered"], warmup=self.size["delivered"] // 20))
         publishes = self.bare("publishes", "--seconds", self.size["seconds"])["publishes_per_s"]
-        found = self.deliver("LMTP, 32 sessions", self.size["delivered"], warmup=self.size["delivered"] // 20)
-        self.row("LMTP, 32 sessions, deliveries/s", found["per_s"], rows, "ratio", 0.08, 0.2)
-        self.row("  beside confirmed publishes/s", found["per_s"], publishes)
-        self.row("  p99 of a delivery, ms", found["latency"]["p99_ms"], None)
+        rate = sum(run["messages"] for run in runs) / sum(run["wall_s"] for run in runs)
+        self.row("LMTP, 32 sessions, deliveries/s", rate, sum(rows) / len(rows), "ratio", 0.08, 0.2)
+        self.row("  beside confirmed publishes/s", rate, publishes)
+        self.row("  p99 of a delivery, ms", max(run["latency"]["p99_ms"] for run in runs), None)
 
     def indexing(self, documents: pathlib.Path) -> None:
         bulk = ["--requests", documents, "--count", self.size["bulk"]]
