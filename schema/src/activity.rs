@@ -10,8 +10,10 @@ use crate::{
     Write,
 };
 
-/// Milliseconds within which all rows of a message have come into sight, or its sender was told that they have not.
+/// Milliseconds for which a row stays although there is no message yet.
 const YOUNG: Millis = 60_000;
+/// By which the clocks of two nodes may differ.
+const SKEW: Millis = 30_000;
 
 impl Account {
     pub(crate) fn thread_activity(&self, thread: ThreadId, at: Millis) -> RowKey {
@@ -95,34 +97,39 @@ impl Account {
         }
     }
 
-    /// Puts what a row of the listing `table` stands for where it belongs. The row goes if it is of a time before that, or
-    /// of a thread that has become part of another. One that is ahead of every message stays: on servers the rows of a
-    /// message come into sight one by one, and it may be the first of them.
-    pub async fn list_again(&self, table: Table, place: ListPosition) -> Result<()> {
-        let Some(right) = self.place_in(table, place.id).await? else { return Ok(()) };
-        if right.id == place.id && right.at <= place.at {
-            return self.keep_place(table, right).await;
+    /// Puts what a row of the listing `table` stands for where it belongs, and takes the row away if that is elsewhere. A young
+    /// one that is ahead of every message stays: on servers the rows of a message come into sight one by one, and it may be
+    /// the first of them. Returns whether the row is right.
+    pub async fn list_again(&self, table: Table, place: ListPosition) -> Result<bool> {
+        let right = self.place_in(table, place.id).await?;
+        let is_ahead = right.is_none_or(|right| right.id == place.id && right.at < place.at);
+        if right == Some(place) {
+            return Ok(true);
+        }
+        if is_ahead && !self.may_go(place.at) {
+            if let Some(right) = right {
+                self.keep_place(table, right).await?;
+            }
+            return Ok(false);
         }
         metrics::counter!("signet_drift_repaired_total", "kind" => table.name()).increment(1);
-        let writes = vec![
-            Write::Put(self.activity_row(table, right), vec![]),
-            Write::Delete(self.activity_row(table, place)),
-        ];
-        self.backend().store.write(writes, Durability::Later).await
+        let put = right.map(|right| Write::Put(self.activity_row(table, right), vec![]));
+        let writes = put.into_iter().chain([Write::Delete(self.activity_row(table, place))]);
+        self.backend().store.write(writes.collect(), Durability::Later).await?;
+        // What was read before may have changed since, and whoever changed it have counted on the row that went.
+        self.keep_listed(table, right.unwrap_or(place).id).await?;
+        Ok(false)
     }
 
-    /// Takes a row of the listing `table` away that is ahead of every message of its thread or discussion. A young one
-    /// stays: the message may be about to come into sight.
-    pub async fn unlist(&self, table: Table, place: ListPosition) -> Result<()> {
-        let is_young = place.at.saturating_add(YOUNG) > self.instance.now();
-        if is_young || self.place_in(table, place.id).await? >= Some(place) {
-            return Ok(());
-        }
-        metrics::counter!("signet_drift_repaired_total", "kind" => table.name()).increment(1);
-        let gone = vec![Write::Delete(self.activity_row(table, place))];
-        self.backend().store.write(gone, Durability::Later).await?;
-        // What is imported may have an old time and be about to come into sight.
-        self.keep_listed(table, place.id).await
+    /// Whether a row of the listings for a message that came at `at` may be taken away although the message is about to come
+    /// into sight: whoever writes such a row looks again whether it is there still.
+    fn may_go(&self, at: Millis) -> bool {
+        at.saturating_add(YOUNG) <= self.instance.now()
+    }
+
+    /// Whether another node may have done so.
+    pub(crate) fn may_have_gone(&self, at: Millis) -> bool {
+        self.backend().is_shared && at.saturating_add(YOUNG - SKEW) <= self.instance.now()
     }
 
     fn activity_row(&self, table: Table, place: ListPosition) -> RowKey {

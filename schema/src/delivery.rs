@@ -168,10 +168,12 @@ impl Account {
             self.backend().store.write(writes, Durability::Later).await?;
         }
         counting.note(None, Some(&state), incoming.size());
-        if relies[0] {
+        // Of a message with an old time the row is written as of then: what has taken such a row away since hides it.
+        let is_late = self.may_have_gone(received_at);
+        if relies[0] || is_late {
             self.keep_listed(Table::ThreadsByActivity, thread.0).await?;
         }
-        if relies[1] {
+        if relies[1] || is_late {
             self.keep_listed(Table::DiscussionsByActivity, row.discussion.0).await?;
         }
         self.note_unindexed(ListPosition::new(received_at, id.0)).await?;

@@ -8,6 +8,8 @@ use crate::{
 
 /// Messages of one thread or discussion that a listing reads, at most: the newest.
 const MESSAGES: usize = 1_000;
+/// The newest messages of a discussion of which one is there: the rows of the others are on their way, or were lost.
+const NEWEST: usize = 3;
 /// Activity rows that one page looks at, at most, as a multiple of its length.
 const PATIENCE: usize = 10;
 /// Messages that one page looks at, at most; past that the page is short.
@@ -52,7 +54,7 @@ enum Activity<T> {
     Shown(T),
     /// The listing leaves it out.
     LeftOut,
-    /// The newest message is not there any more.
+    /// The newest message is of another time.
     OutOfDate,
 }
 
@@ -87,13 +89,15 @@ impl Listed for Threads<'_> {
             root if root == id => account.newest_of_thread(id, MESSAGES + 1).await?,
             _ => vec![],
         };
+        if places.first().is_none_or(|newest| newest.at != place.at) {
+            return Ok(Activity::OutOfDate);
+        }
         let is_cut = places.len() > MESSAGES;
         places.truncate(MESSAGES);
         places.reverse();
         *looked_at += places.len();
         let messages = account.messages_at(&places).await?;
-        let newest = messages.last().filter(|newest| newest.row.received_at == place.at).cloned();
-        let Some(newest) = newest else { return Ok(Activity::OutOfDate) };
+        let Some(newest) = messages.last().cloned() else { return Ok(Activity::LeftOut) };
         if !messages.iter().any(|message| self.0.admits(&message.state)) {
             return Ok(Activity::LeftOut);
         }
@@ -131,14 +135,20 @@ impl Listed for Discussions<'_> {
         looked_at: &mut usize,
     ) -> Result<Activity<Discussion>> {
         let id = DiscussionId(place.id);
-        let limit = if self.0.is_about_state() { MESSAGES } else { 1 };
+        let limit = if self.0.is_about_state() { MESSAGES } else { NEWEST };
         let places = account.newest(List::Discussion(id), limit).await?;
+        if places.first().is_none_or(|newest| newest.at != place.at) {
+            return Ok(Activity::OutOfDate);
+        }
         *looked_at += places.len();
-        let newest = match places.first() {
-            Some(newest) if newest.at == place.at => account.message(MessageId(newest.id)).await?,
-            _ => None,
-        };
-        let Some(newest) = newest else { return Ok(Activity::OutOfDate) };
+        let mut newest = None;
+        for place in places.iter().take(NEWEST) {
+            newest = account.messages_at(&[*place]).await?.pop();
+            if newest.is_some() {
+                break;
+            }
+        }
+        let Some(newest) = newest else { return Ok(Activity::LeftOut) };
         match self.admits(account, &places).await? {
             true => Ok(Activity::Shown(Discussion { id, newest })),
             false => Ok(Activity::LeftOut),
@@ -186,11 +196,15 @@ impl Account {
                 tokio::task::consume_budget().await;
                 rows_looked_at += 1;
                 from = Some(place);
-                match listed.read(self, place, &mut looked_at).await? {
+                let mut activity = listed.read(self, place, &mut looked_at).await?;
+                // Between the two looks the message may have come into sight.
+                if matches!(activity, Activity::OutOfDate) && self.list_again(L::TABLE, place).await? {
+                    activity = listed.read(self, place, &mut looked_at).await?;
+                }
+                match activity {
                     Activity::Shown(item) => items.push(item),
                     Activity::LeftOut => {}
                     Activity::OutOfDate => {
-                        self.list_again(L::TABLE, place).await?;
                         is_moved = true;
                         break;
                     }

@@ -25,7 +25,6 @@ impl Check<'_> {
                 listed.extend(self.account.place_in(table, at.id).await?.map(|place| place.id));
                 if self.repair {
                     self.account.list_again(table, at).await?;
-                    self.account.unlist(table, at).await?;
                 }
             }
             for &id in newest.keys().filter(|id| !listed.contains(*id)) {

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use super::stories::{ids, instance, keep, keep_with, message, new_account, threads};
 use crate::{
-    Account, Arrival, Backend, Deleted, Durability, Job, List, ListFilter, ListPosition, MessageId,
-    Recipient, Role, RowKey, StatePatch, Table, Totals, Write,
+    Account, Arrival, Backend, Clock as _, Deleted, Durability, Job, List, ListFilter, ListPosition,
+    MessageId, Recipient, Role, RowKey, StatePatch, Table, Totals, Write,
 };
 
 const DELAY: std::time::Duration = std::time::Duration::from_secs(60);
@@ -153,6 +153,55 @@ pub async fn what_is_listed_while_it_is_written_stays_listed(backend: Backend, k
         assert_eq!(newest().await, before, "{raw}");
     }
     assert_eq!(listed(&bob).await, (vec![2, 1], 2));
+    let row = RowKey::of_message(Table::Messages, bob.id(), before[0]);
+    let sealed = instance.backend.store.get(std::slice::from_ref(&row)).await.unwrap().remove(0).unwrap();
+    instance.backend.store.write(vec![Write::Delete(row.clone())], Durability::Now).await.unwrap();
+    assert_eq!(listed(&bob).await, (vec![1, 1], 2), "what is there of them");
+    instance.backend.store.write(vec![Write::Put(row, sealed)], Durability::Now).await.unwrap();
+    assert_eq!(listed(&bob).await, (vec![2, 1], 2));
+}
+
+/// A message that comes with an old time is listed, whatever was there at that time and has gone.
+pub async fn what_comes_late_is_listed(backend: Backend, keys: &Path) {
+    let (instance, clock) = instance(backend, keys).await;
+    let bob = new_account(&instance, "bob@one.example").await;
+    let then = clock.now();
+    clock.advance(3_600_000);
+    let at = async |raw: &str, received_at| {
+        let arrival = Arrival { received_at: Some(received_at), ..Arrival::default() };
+        keep_with(&bob, raw, arrival).await.id
+    };
+    at(&message("1@x", &[], "Plans"), then - 1_000).await;
+    let second = at(&message("2@x", &["1@x"], "Plans"), then).await;
+    for _ in 0..2 {
+        bob.delete(second, None).await.unwrap();
+    }
+    assert_eq!(listed(&bob).await, (vec![1], 1));
+    at(&message("3@x", &["1@x"], "Plans"), then).await;
+    assert_eq!(listed(&bob).await, (vec![2], 1));
+}
+
+/// Rows that calls which race have left at other times go with the first listing, once they are old.
+pub async fn a_listing_takes_away_what_is_left_of_races(backend: Backend, keys: &Path) {
+    let (instance, clock) = instance(backend, keys).await;
+    let bob = new_account(&instance, "bob@one.example").await;
+    let id = keep(&bob, &message("1@x", &[], "Plans")).await.id;
+    let kept = bob.message(id).await.unwrap().unwrap();
+    let at = kept.row.received_at;
+    clock.advance(3_600_000);
+    for (table, of) in
+        [(Table::ThreadsByActivity, kept.thread.0), (Table::DiscussionsByActivity, kept.row.discussion.0)]
+    {
+        let row = |at, of| RowKey::new(table, *bob.id().as_bytes(), ListPosition::new(at, of).clustering());
+        let left = [row(at + 60_000, of), row(at - 60_000, of), row(at, [9; 16])];
+        let young = row(at + 3_590_000, of);
+        let puts = left.iter().chain([&young]).map(|row| Write::Put(row.clone(), vec![]));
+        instance.backend.store.write(puts.collect(), Durability::Now).await.unwrap();
+        assert_eq!(listed(&bob).await, (vec![1], 1));
+        assert_eq!(instance.backend.store.get(&left).await.unwrap(), [None, None, None]);
+        let stay = instance.backend.store.get(&[young, row(at, of)]).await.unwrap();
+        assert!(stay.iter().all(Option::is_some), "{stay:?}");
+    }
 }
 
 /// Messages that are deleted, marked and moved from one thread to another at once are as they were left, once.
