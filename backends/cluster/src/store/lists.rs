@@ -17,7 +17,7 @@ use crate::cassandra::Cassandra;
 
 /// Buckets that this process knows to be split, or to have been noted, at most.
 const KNOWN: u64 = 200_000;
-/// How long a bucket that had no finer ones is taken for one without, where a row that is left does no harm.
+/// How long a list that was not split is taken for one that is not, where a row that is left does no harm.
 const ASKED: Duration = Duration::from_secs(60);
 /// Buckets of a list that are read at once.
 const BUCKETS_AT_ONCE: usize = 8;
@@ -45,8 +45,8 @@ pub(super) struct Lists {
     pub(super) looks: Looks,
     split: Cache<(List, Bucket), ()>,
     noted: Cache<(List, Bucket), ()>,
-    /// Buckets of listings that lately had no finer ones.
-    whole: Cache<(List, Bucket), ()>,
+    /// Listings that lately had no finer buckets.
+    whole: Cache<List, ()>,
 }
 
 /// Rows of a bucket, with when they were written.
@@ -133,16 +133,18 @@ impl Lists {
         Ok(chain)
     }
 
-    /// The same, for who takes a row away. Readers of the listings pass over a row that is left, so these are asked about
-    /// once a minute.
+    /// The same, for who takes a row away. Readers of the listings put a row right that is left, so these are asked about once
+    /// a minute.
     async fn chain_to_delete(&self, list: &List, at: u64) -> Result<Vec<Bucket>> {
-        let whole = (list.clone(), Bucket::ROOT);
-        if self.whole.contains_key(&whole) && !self.knows_split(list, Bucket::ROOT) {
+        if !matches!(list.0, Table::ThreadsByActivity | Table::DiscussionsByActivity) {
+            return self.chain(list, at).await;
+        }
+        if self.whole.contains_key(list) && !self.knows_split(list, Bucket::ROOT) {
             return Ok(vec![Bucket::ROOT]);
         }
         let chain = self.chain(list, at).await?;
-        if chain.len() == 1 && matches!(list.0, Table::ThreadsByActivity | Table::DiscussionsByActivity) {
-            self.whole.insert(whole, ());
+        if chain.len() == 1 {
+            self.whole.insert(list.clone(), ());
         }
         Ok(chain)
     }
@@ -232,6 +234,9 @@ impl Lists {
                 (root, self.buckets(&list).await?)
             }
         };
+        if !buckets.is_empty() {
+            self.whole.invalidate(&list);
+        }
         buckets.retain(|bucket| bucket.overlaps(&scan.lower, &scan.upper));
         // Those first whose rows could come first.
         match scan.descending {
