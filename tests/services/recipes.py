@@ -66,8 +66,11 @@ class Server(Node):
     def java(self, heap: str, *arguments) -> list[str]:
         temporary = self.home / "tmp"
         temporary.mkdir(exist_ok=True)
-        java = [kits.java_home() / "bin/java", f"@{HERE / self.KIND / 'jvm.options'}", f"-Djava.io.tmpdir={temporary}"]
+        java = [self.java_home() / "bin/java", f"@{HERE / self.KIND / 'jvm.options'}", f"-Djava.io.tmpdir={temporary}"]
         return [str(part) for part in (*java, f"-Xms{heap}", f"-Xmx{heap}", *arguments)]
+
+    def java_home(self) -> pathlib.Path:
+        return kits.java_home()
 
 
 class Cassandra(Server):
@@ -125,6 +128,8 @@ class Cassandra(Server):
 
 class Elasticsearch(Server):
     KIND = "elasticsearch"
+    # As kits.ELASTICSEARCH names it.
+    major = "8"
 
     def listens(self):
         return [(self.address, self.port()), (self.address, self.port("elasticsearch-transport"))]
@@ -151,11 +156,20 @@ class Elasticsearch(Server):
             (self.home / name).mkdir(exist_ok=True)
         module = self.home / "modules/transport-netty4"
         module.unlink(missing_ok=True)
-        module.symlink_to(kits.elasticsearch() / "transport-netty4")
+        module.symlink_to(kits.elasticsearch(self.major) / "transport-netty4")
+
+    def java_home(self):
+        return kits.java_home_for(kits.ELASTICSEARCH[self.major])
 
     def command(self):
-        kit = kits.elasticsearch()
-        return self.java("512m", "--module-path", kit / "lib", "-cp", kit / "classes", "Launch", self.home)
+        kit = kits.elasticsearch(self.major)
+        if not kits.ELASTICSEARCH[self.major].is_modular():
+            return self.java("512m", "-cp", f"{kit / 'classes'}:{kit / 'lib'}/*", "Launch", self.home)
+        modules = ("--add-modules=org.elasticsearch.server,ALL-MODULE-PATH", "--module-path", kit / "lib")
+        exports = ("--add-exports", "org.elasticsearch.server/org.elasticsearch.node=ALL-UNNAMED")
+        # Its own library for vectors is in Elastic's packages alone.
+        native = (f"-Des.nativelibs.path={kit / 'native'}", "-Dorg.elasticsearch.nativeaccess.enableVectorLibrary=false")
+        return self.java("512m", *native, *modules, *exports, "-cp", kit / "classes", "Launch", self.home)
 
     def answer(self):
         answers.elasticsearch(self.address, self.port(), "/_nodes/_local/http")
