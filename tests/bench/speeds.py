@@ -203,7 +203,7 @@ class Bench:
         rate = sum(run["messages"] for run in runs) / sum(run["wall_s"] for run in runs)
         self.row("LMTP, 32 sessions, deliveries/s", rate, sum(rows) / len(rows), "ratio", 0.08, 0.2)
         self.row("  beside confirmed publishes/s", rate, publishes)
-        self.row("  p99 of a delivery, ms", max(run["latency"]["p99_ms"] for run in runs), None)
+        self.row("  p99 of a delivery, ms, worst of the turns", max(run["latency"]["p99_ms"] for run in runs), None)
 
     def indexing(self, documents: pathlib.Path) -> None:
         bulk = ["--requests", documents, "--count", self.size["bulk"]]
@@ -217,7 +217,7 @@ class Bench:
         say(f"until all is indexed: {rate:,.0f}/s")
         self.row("until all is indexed, messages/s", rate, bare["documents_per_s"], "ratio", 0.7, 0.9)
         self.row("  deliveries/s meanwhile", found["per_s"], None)
-        # The other is bound by the deliveries where these are the slower part.
+        # The time until all is indexed is that of the deliveries where these are the slower part.
         self.row("  indexing of what waits, messages/s", alone, bare["documents_per_s"], "ratio", 0.7, 0.9)
         kept = self.octets_each()
         source = self.bare("bulk", *bulk, "--with-source")
