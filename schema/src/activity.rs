@@ -4,16 +4,17 @@
 //! over and put another where it belongs. What must not happen is that there is no row at all: whoever took one away without
 //! putting another looks again after its write, and so does whoever counted on another's.
 
-use crate::deletion::as_of;
+use std::time::{Duration, Instant};
+
 use crate::{
-    Account, DiscussionId, Durability, List, ListPosition, Millis, Result, RowKey, Scan, Table, ThreadId,
-    Write,
+    Account, DiscussionId, Durability, Error, List, ListPosition, Millis, Result, RowKey, Scan, Table,
+    ThreadId, Write,
 };
 
 /// Milliseconds for which a row stays although there is no message yet.
 const YOUNG: Millis = 60_000;
-/// By which the clocks of two nodes may differ.
-const SKEW: Millis = 30_000;
+/// Between two looks at a row whose write another node's clock has hidden.
+const HIDDEN: Duration = Duration::from_millis(100);
 
 impl Account {
     pub(crate) fn thread_activity(&self, thread: ThreadId, at: Millis) -> RowKey {
@@ -83,18 +84,20 @@ impl Account {
 
     /// Puts a thread or discussion into the listing `table` where it belongs, unless it stands there.
     pub(crate) async fn keep_listed(&self, table: Table, id: [u8; 16]) -> Result<()> {
-        match self.place_in(table, id).await? {
-            Some(place) => self.keep_place(table, place).await,
-            None => Ok(()),
+        let deadline = Instant::now() + self.backend().clocks_apart;
+        while let Some(place) = self.place_in(table, id).await? {
+            let row = self.activity_row(table, place);
+            if self.instance.row(&row).await?.is_some() {
+                break;
+            }
+            self.backend().store.write(vec![Write::Put(row.clone(), vec![])], Durability::Later).await?;
+            // A node whose clock is ahead may have taken it away as of a time to come.
+            if self.instance.row(&row).await?.is_some() || Instant::now() >= deadline {
+                break;
+            }
+            tokio::time::sleep(HIDDEN).await;
         }
-    }
-
-    async fn keep_place(&self, table: Table, place: ListPosition) -> Result<()> {
-        let row = self.activity_row(table, place);
-        match self.instance.row(&row).await? {
-            Some(_) => Ok(()),
-            None => self.backend().store.write(vec![Write::Put(row, vec![])], Durability::Later).await,
-        }
+        Ok(())
     }
 
     /// Puts what a row of the listing `table` stands for where it belongs, and takes the row away if that is elsewhere. A young
@@ -102,41 +105,47 @@ impl Account {
     /// the first of them. Returns whether the row is right.
     pub async fn list_again(&self, table: Table, place: ListPosition) -> Result<bool> {
         let right = self.place_in(table, place.id).await?;
-        let is_ahead = right.is_none_or(|right| right.id == place.id && right.at < place.at);
         if right == Some(place) {
             return Ok(true);
         }
+        let is_ahead = right.is_none_or(|right| right.at < place.at);
         if is_ahead && !self.may_go(place.at) {
-            if let Some(right) = right {
-                self.keep_place(table, right).await?;
-            }
+            self.keep_listed(table, place.id).await?;
             return Ok(false);
         }
         metrics::counter!("signet_drift_repaired_total", "kind" => table.name()).increment(1);
-        let put = right.map(|right| Write::Put(self.activity_row(table, right), vec![]));
-        let writes = put.into_iter().chain([Write::Delete(self.activity_row(table, place))]);
-        self.backend().store.write(writes.collect(), Durability::Later).await?;
-        // What was read before may have changed since, and whoever changed it have counted on the row that went.
-        self.keep_listed(table, right.unwrap_or(place).id).await?;
+        let account = self.clone();
+        let moved = async move {
+            account.keep_listed(table, place.id).await?;
+            let gone = vec![Write::Delete(account.activity_row(table, place))];
+            account.backend().store.write(gone, Durability::Later).await?;
+            // Whoever changed it since may have counted on the row that went.
+            account.keep_listed(table, place.id).await
+        };
+        // Whoever asked may go; that look may not be left out.
+        let moved = tokio::spawn(moved).await;
+        moved.map_err(|error| Error::transient("moving a row of a listing", error))??;
         Ok(false)
     }
 
-    /// Whether a row of the listings for a message that came at `at` may be taken away although the message is about to come
-    /// into sight: whoever writes such a row looks again whether it is there still.
+    /// Whether a row of the listings for a message that came at `at` may be taken away although the message may be about to
+    /// come into sight: whoever writes such a row looks again whether it is there still.
     fn may_go(&self, at: Millis) -> bool {
-        at.saturating_add(YOUNG) <= self.instance.now()
+        let apart = Millis::try_from(self.backend().clocks_apart.as_millis()).unwrap_or(Millis::MAX);
+        at.saturating_add(YOUNG).saturating_add(apart) <= self.instance.now()
     }
 
     /// Whether another node may have done so.
     pub(crate) fn may_have_gone(&self, at: Millis) -> bool {
-        self.backend().is_shared && at.saturating_add(YOUNG - SKEW) <= self.instance.now()
+        self.backend().is_shared && at.saturating_add(YOUNG) <= self.instance.now()
     }
 
     fn activity_row(&self, table: Table, place: ListPosition) -> RowKey {
         RowKey::new(table, *self.id.as_bytes(), place.clustering())
     }
 
-    /// What a new message at `at` changes in the listings of threads and discussions.
+    /// What a new message at `at` changes in the listings of threads and discussions. As of now, unlike its other rows: what
+    /// stood in the same place and has gone must not hide it, and a row too many does no harm.
     pub(crate) async fn activity_writes(
         &self,
         thread: ThreadId,
@@ -144,8 +153,6 @@ impl Account {
         at: ListPosition,
     ) -> Result<Vec<Write>> {
         let mut writes = Vec::new();
-        // What is written as of a time to come could not be taken away before that.
-        let as_of = as_of(at.at, self.instance.now());
         let newest_of_thread = async {
             // The message that a thread is named after is its first: there is nothing older to look for.
             match thread.0 == at.id {
@@ -158,12 +165,12 @@ impl Account {
         let newest = of_thread.pop().map(|newest| newest.at);
         if newest.is_none_or(|newest| newest < at.at) {
             writes.extend(newest.map(|newest| Write::Delete(self.thread_activity(thread, newest))));
-            writes.push(Write::PutAsOf(self.thread_activity(thread, at.at), vec![], as_of));
+            writes.push(Write::Put(self.thread_activity(thread, at.at), vec![]));
         }
         let newest = of_discussion.pop().map(|newest| newest.at);
         if newest.is_none_or(|newest| newest < at.at) {
             writes.extend(newest.map(|newest| Write::Delete(self.discussion_activity(discussion, newest))));
-            writes.push(Write::PutAsOf(self.discussion_activity(discussion, at.at), vec![], as_of));
+            writes.push(Write::Put(self.discussion_activity(discussion, at.at), vec![]));
         }
         Ok(writes)
     }

@@ -150,7 +150,7 @@ impl Account {
             ));
         }
         // A message older than the newest relies on its row, which may go while this one comes.
-        let relies = [Table::ThreadsByActivity, Table::DiscussionsByActivity]
+        let mut relies = [Table::ThreadsByActivity, Table::DiscussionsByActivity]
             .map(|table| !writes.iter().any(|write| write.puts().is_some_and(|key| key.table == table)));
         let counting = self.hold_counts().await;
         if before.is_some() || deletion.is_some() {
@@ -168,12 +168,18 @@ impl Account {
             self.backend().store.write(writes, Durability::Later).await?;
         }
         counting.note(None, Some(&state), incoming.size());
-        // Of a message with an old time the row is written as of then: what has taken such a row away since hides it.
-        let is_late = self.may_have_gone(received_at);
-        if relies[0] || is_late {
+        if self.may_have_gone(received_at) {
+            let activity = [
+                self.thread_activity(thread, received_at),
+                self.discussion_activity(row.discussion, received_at),
+            ];
+            let found = self.backend().store.get(&activity).await?;
+            relies.iter_mut().zip(found).for_each(|(relies, found)| *relies |= found.is_none());
+        }
+        if relies[0] {
             self.keep_listed(Table::ThreadsByActivity, thread.0).await?;
         }
-        if relies[1] || is_late {
+        if relies[1] {
             self.keep_listed(Table::DiscussionsByActivity, row.discussion.0).await?;
         }
         self.note_unindexed(ListPosition::new(received_at, id.0)).await?;

@@ -213,19 +213,23 @@ impl Account {
         let id = MessageId(at.id);
         let _turn = self.instance.lock_message(self.id, id).await;
         loop {
-            let mut writes = vec![Write::Delete(List::Thread(thread).row(self.id, at))];
+            let gone = vec![Write::Delete(List::Thread(thread).row(self.id, at))];
             let Some(mut current) = self.current(id).await? else {
-                return self.backend().store.write(writes, Durability::Later).await;
+                return self.backend().store.write(gone, Durability::Later).await;
             };
             current.row.thread = root;
             let entry = Entry::new(&current.state, current.row.size).to_bytes();
             let key = RowKey::of_message(Table::Messages, self.id, id);
-            writes.push(Write::Put(key.clone(), crate::value::seal(&self.keys, &key, &current.row)));
-            writes.push(Write::Put(List::Thread(root).row(self.id, at), entry));
-            writes.push(Write::Change(self.id, Change { kind: ChangeKind::MessageUpdated, id: id.0 }));
+            let writes = vec![
+                Write::Put(key.clone(), crate::value::seal(&self.keys, &key, &current.row)),
+                Write::Put(List::Thread(root).row(self.id, at), entry),
+                Write::Change(self.id, Change { kind: ChangeKind::MessageUpdated, id: id.0 }),
+            ];
             // Unless another node deletes it meanwhile: it must not come back.
             let sealed = current.sealed.clone();
             if self.backend().store.replace(current.key, current.sealed, sealed, writes).await? {
+                // Only now: at no moment is it in neither.
+                self.backend().store.write(gone, Durability::Later).await?;
                 self.tell(ChangeKind::MessageUpdated, id.0);
                 return Ok(());
             }

@@ -224,7 +224,9 @@ async fn a_row_of_a_listing_that_another_has_split_goes_once_the_listing_was_rea
         assert!(last < 100 * BUCKET_ROWS, "it is not split");
     }
     delete(last - 1).await;
-    let scan = Scan::all(Table::ThreadsByActivity, *account.as_bytes(), 1).descending();
+    let mut scan = Scan::all(Table::ThreadsByActivity, *account.as_bytes(), 1).descending();
+    // Where the root has no row, it does not say either that it is split.
+    scan.lower = Bound::Included(row(last - 2).clustering);
     assert_eq!(here.scan(&scan).await.unwrap()[0].0, row(last - 1).clustering, "it was not asked again");
     delete(last - 1).await;
     for store in [&here, &elsewhere] {

@@ -161,7 +161,8 @@ macro_rules! contract_of_stories {
             what_is_left_of_a_thread_is_listed
             a_thread_listed_at_a_wrong_time_is_shown_at_the_right_one
             what_is_listed_while_it_is_written_stays_listed
-            what_comes_late_is_listed
+            what_comes_to_a_place_that_was_left_is_listed
+            what_comes_late_while_it_is_listed_stays_listed
             a_listing_takes_away_what_is_left_of_races
             a_thread_is_moved_while_its_messages_change
             a_sign_in_in_progress_does_not_outlive_a_lock

@@ -2,11 +2,16 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use async_trait::async_trait;
+use tokio::sync::Notify;
+
+use super::between::{Behind, Between};
 use super::stories::{ids, instance, keep, keep_with, message, new_account, threads};
 use crate::{
     Account, Arrival, Backend, Clock as _, Deleted, Durability, Job, List, ListFilter, ListPosition,
-    MessageId, Recipient, Role, RowKey, StatePatch, Table, Totals, Write,
+    MailStore, MessageId, Recipient, Result, Role, RowKey, Scan, StatePatch, Table, Totals, Write,
 };
 
 const DELAY: std::time::Duration = std::time::Duration::from_secs(60);
@@ -161,24 +166,75 @@ pub async fn what_is_listed_while_it_is_written_stays_listed(backend: Backend, k
     assert_eq!(listed(&bob).await, (vec![2, 1], 2));
 }
 
-/// A message that comes with an old time is listed, whatever was there at that time and has gone.
-pub async fn what_comes_late_is_listed(backend: Backend, keys: &Path) {
+/// A message is listed whatever was there at its time and has gone.
+pub async fn what_comes_to_a_place_that_was_left_is_listed(backend: Backend, keys: &Path) {
     let (instance, clock) = instance(backend, keys).await;
-    let bob = new_account(&instance, "bob@one.example").await;
-    let then = clock.now();
-    clock.advance(3_600_000);
-    let at = async |raw: &str, received_at| {
-        let arrival = Arrival { received_at: Some(received_at), ..Arrival::default() };
-        keep_with(&bob, raw, arrival).await.id
-    };
-    at(&message("1@x", &[], "Plans"), then - 1_000).await;
-    let second = at(&message("2@x", &["1@x"], "Plans"), then).await;
-    for _ in 0..2 {
-        bob.delete(second, None).await.unwrap();
+    for late in [0, 3_600_000] {
+        let bob = new_account(&instance, &format!("bob{late}@one.example")).await;
+        let then = clock.now();
+        clock.advance(late);
+        let at = async |raw: &str, received_at| {
+            let arrival = Arrival { received_at: Some(received_at), ..Arrival::default() };
+            keep_with(&bob, raw, arrival).await.id
+        };
+        at(&message("1@x", &[], "Plans"), then - 1_000).await;
+        let second = at(&message("2@x", &["1@x"], "Plans"), then).await;
+        for _ in 0..2 {
+            bob.delete(second, None).await.unwrap();
+        }
+        assert_eq!(listed(&bob).await, (vec![1], 1), "{late}");
+        at(&message("3@x", &["1@x"], "Plans"), then).await;
+        assert_eq!(listed(&bob).await, (vec![2], 1), "{late}");
     }
+}
+
+/// Has the first delivery's rows come into sight in two halves, the listings' before.
+#[derive(Default)]
+struct Halved {
+    is_over: AtomicBool,
+    first: Notify,
+    rest: Notify,
+}
+
+#[async_trait]
+impl Between for Halved {
+    async fn write(&self, store: &dyn MailStore, writes: Vec<Write>, durability: Durability) -> Result<()> {
+        let is_first = |write: &Write| {
+            let tables = [Table::ThreadsByActivity, Table::DiscussionsByActivity];
+            write.puts().is_some_and(|key| tables.contains(&key.table))
+        };
+        let (first, rest): (Vec<_>, Vec<_>) = writes.into_iter().partition(is_first);
+        if !first.is_empty() && !self.is_over.swap(true, Ordering::SeqCst) {
+            store.write(first, durability).await?;
+            self.first.notify_one();
+            self.rest.notified().await;
+            return store.write(rest, durability).await;
+        }
+        store.write([first, rest].concat(), durability).await
+    }
+}
+
+/// A message with an old time whose row was taken away, as nothing was behind it yet, is listed when it has come.
+pub async fn what_comes_late_while_it_is_listed_stays_listed(mut backend: Backend, keys: &Path) {
+    backend.is_shared = true;
+    let (elsewhere, clock) = instance(backend.clone(), keys).await;
+    let store = Behind::new(Halved::default(), backend.store.clone());
+    backend.store = store.clone();
+    let (here, _) = instance(backend, keys).await;
+    let bob = new_account(&elsewhere, "bob@one.example").await;
+    let writer = here.account(bob.id()).await.unwrap().unwrap();
+    let arrival = Arrival { received_at: Some(clock.now() - 3_600_000), ..Arrival::default() };
+    let raw = message("1@x", &[], "Plans");
+    let keeping = tokio::spawn(async move { keep_with(&writer, &raw, arrival).await });
+    store.between.first.notified().await;
+    assert_eq!(listed(&bob).await, (vec![], 0));
+    for table in [Table::ThreadsByActivity, Table::DiscussionsByActivity] {
+        let scan = Scan::all(table, *bob.id().as_bytes(), 10);
+        assert!(elsewhere.backend.store.scan(&scan).await.unwrap().is_empty());
+    }
+    store.between.rest.notify_one();
+    assert!(keeping.await.unwrap().is_new);
     assert_eq!(listed(&bob).await, (vec![1], 1));
-    at(&message("3@x", &["1@x"], "Plans"), then).await;
-    assert_eq!(listed(&bob).await, (vec![2], 1));
 }
 
 /// Rows that calls which race have left at other times go with the first listing, once they are old.
