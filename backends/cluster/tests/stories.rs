@@ -2,7 +2,7 @@
 
 mod support;
 
-use schema::contract::{faults, limits, progress, races, shared, stories};
+use schema::contract::{faults, limits, listings, progress, races, shared, stories};
 
 macro_rules! stories {
     ($of:ident: $($name:ident)*) => {

@@ -1,7 +1,7 @@
 //! What an account sees, on the embedded backend.
 
 use embedded::{Embedded, Options};
-use schema::contract::{faults, limits, progress, races, shared, stories};
+use schema::contract::{faults, limits, listings, progress, races, shared, stories};
 
 macro_rules! stories {
     ($of:ident: $($name:ident)*) => {

@@ -9,6 +9,7 @@ pub mod cache;
 pub mod faults;
 pub mod index;
 pub mod limits;
+pub mod listings;
 mod names;
 pub mod progress;
 pub mod queue;

@@ -155,15 +155,19 @@ macro_rules! contract_of_stories {
         }
 
         $each! {
-            races:
-            threads_survive_a_race
-            a_quota_that_is_set_is_not_undone_by_a_look
+            listings:
             what_is_left_of_a_thread_is_listed
             a_thread_listed_at_a_wrong_time_is_shown_at_the_right_one
             what_is_listed_while_it_is_written_stays_listed
             what_comes_to_a_place_that_was_left_is_listed
             what_comes_late_while_it_is_listed_stays_listed
             a_listing_takes_away_what_is_left_of_races
+        }
+
+        $each! {
+            races:
+            threads_survive_a_race
+            a_quota_that_is_set_is_not_undone_by_a_look
             a_thread_is_moved_while_its_messages_change
             a_sign_in_in_progress_does_not_outlive_a_lock
             a_purge_that_was_cut_short_is_finished_by_its_job
