@@ -1,6 +1,7 @@
 //! The connection to Cassandra that rows and blobs share.
 
 mod clock;
+mod reconnection;
 mod retry;
 mod tables;
 
@@ -9,7 +10,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use futures_util::TryStreamExt as _;
 use schema::Error;
 use scylla::client::caching_session::CachingSession;
 use scylla::client::execution_profile::ExecutionProfile;
@@ -19,11 +19,14 @@ use scylla::errors::{DbError, ExecutionError, RequestAttemptError, UseKeyspaceEr
 use scylla::policies::speculative_execution::SimpleSpeculativeExecutionPolicy;
 use scylla::response::PagingState;
 use scylla::response::query_result::{QueryResult, QueryRowsResult};
+use scylla::serialize::batch::BatchValues;
 use scylla::serialize::row::SerializeRow;
+use scylla::statement::batch::Batch;
 use scylla::statement::unprepared::Statement;
 use scylla::statement::{Consistency, SerialConsistency};
 use scylla::value::CqlValue;
 
+use self::reconnection::{Repeat, once_connected};
 use self::retry::PrepareAgain;
 pub use self::tables::{Applied, VERSION, apply_schema, schema_version};
 use crate::options::CassandraOptions;
@@ -44,10 +47,6 @@ const KEEPALIVE: Duration = Duration::from_secs(3);
 const CONNECTION_TIME: Duration = Duration::from_secs(5);
 
 const WALKING: &str = "walking through a table";
-
-fn distinct(table: &str) -> String {
-    format!("SELECT DISTINCT partition, bucket FROM {table}")
-}
 
 /// A session in our keyspace.
 pub(crate) struct Cassandra {
@@ -89,7 +88,20 @@ impl Cassandra {
     ) -> Result<QueryResult, Error> {
         let mut statement = Statement::new(text);
         statement.set_is_idempotent(true);
-        self.session.execute_unpaged(statement, values).await.map_err(|error| failed(what, error))
+        let call = || self.session.execute_unpaged(statement.clone(), &values);
+        once_connected(Repeat::Always, call).await.map_err(|error| failed(what, error))
+    }
+
+    /// Runs statements that may be repeated as one; `what` was attempted, if it fails.
+    pub(crate) async fn run_batch(
+        &self,
+        what: &'static str,
+        mut batch: Batch,
+        values: impl BatchValues,
+    ) -> Result<(), Error> {
+        batch.set_is_idempotent(true);
+        let call = || self.session.batch(&batch, &values);
+        once_connected(Repeat::Always, call).await.map(drop).map_err(|error| failed(what, error))
     }
 
     /// Runs a compare-and-set once: whether it was applied is the first column of its first row.
@@ -102,7 +114,8 @@ impl Cassandra {
         statement.set_is_idempotent(false);
         // Made twice, it would find its own value and say that it was not set.
         statement.set_retry_policy(Some(Arc::new(PrepareAgain::only())));
-        let answer = self.session.execute_unpaged(statement, values).await?;
+        let call = || self.session.execute_unpaged(statement.clone(), &values);
+        let answer = once_connected(Repeat::Unsent, call).await?;
         let rows = answer.into_rows_result().map_err(|_| ExecutionError::EmptyPlan)?;
         let row: scylla::value::Row = rows.first_row().map_err(|_| ExecutionError::EmptyPlan)?;
         Ok(matches!(row.columns.first(), Some(Some(CqlValue::Boolean(true)))))
@@ -119,24 +132,42 @@ impl Cassandra {
         answer.into_rows_result().map_err(|error| Error::transient(what, error))
     }
 
+    /// The rows that a statement gives, a page of at most `size`, after those of the page that gave `after`; and what gives
+    /// the next ones.
+    pub(crate) async fn page(
+        &self,
+        what: &'static str,
+        text: &str,
+        values: impl SerializeRow,
+        size: i32,
+        after: Option<Vec<u8>>,
+    ) -> Result<(QueryRowsResult, Option<Vec<u8>>), Error> {
+        let mut statement = Statement::new(text).with_page_size(size);
+        statement.set_is_idempotent(true);
+        let from = after.map_or_else(PagingState::start, PagingState::new_from_raw_bytes);
+        let call = || self.session.execute_single_page(statement.clone(), &values, from.clone());
+        let page = once_connected(Repeat::Always, call).await;
+        let (answer, next) = page.map_err(|error| failed(what, error))?;
+        let rows = answer.into_rows_result().map_err(|error| Error::transient(what, error))?;
+        let next = next.into_paging_control_flow().continue_value();
+        Ok((rows, next.and_then(|state| state.as_bytes_slice().map(|octets| octets.to_vec()))))
+    }
+
     /// The partitions of a table with their buckets, in no order: it goes through the whole table.
     pub(crate) async fn walk(
         &self,
         table: &str,
         mut visit: impl FnMut(Vec<u8>, Vec<u8>),
     ) -> Result<(), Error> {
-        let mut statement = Statement::new(distinct(table)).with_page_size(PAGE);
-        statement.set_is_idempotent(true);
-        let pages = self.session.execute_iter(statement, ()).await;
-        let rows = pages.map_err(|error| Error::transient(WALKING, error))?;
-        let rows = rows.rows_stream::<(Vec<u8>, Vec<u8>)>();
-        let mut rows = rows.map_err(|error| Error::transient(WALKING, error))?;
-        while let Some((partition, bucket)) =
-            rows.try_next().await.map_err(|error| Error::transient(WALKING, error))?
-        {
-            visit(partition, bucket);
+        let mut after = None;
+        loop {
+            let (walked, next) = self.walk_page(table, after, usize::MAX).await?;
+            walked.into_iter().for_each(|(partition, bucket)| visit(partition, bucket));
+            if next.is_none() {
+                return Ok(());
+            }
+            after = next;
         }
-        Ok(())
     }
 
     /// Of a table at most `limit` partitions with their buckets, after those of the page that gave `after`, and what gives
@@ -148,21 +179,16 @@ impl Cassandra {
         limit: usize,
     ) -> Result<(Vec<(Vec<u8>, Vec<u8>)>, Option<Vec<u8>>), Error> {
         let size = i32::try_from(limit).unwrap_or(PAGE).clamp(1, PAGE);
-        let mut statement = Statement::new(distinct(table)).with_page_size(size);
-        statement.set_is_idempotent(true);
-        let from = after.map_or_else(PagingState::start, PagingState::new_from_raw_bytes);
-        let page = self.session.execute_single_page(statement, (), from).await;
-        let (answer, next) = page.map_err(|error| failed(WALKING, error))?;
-        let rows = answer.into_rows_result().map_err(|error| Error::transient(WALKING, error))?;
+        let text = format!("SELECT DISTINCT partition, bucket FROM {table}");
+        let (rows, next) = self.page(WALKING, &text, (), size, after).await?;
         let rows = rows.rows::<(Vec<u8>, Vec<u8>)>().map_err(|error| Error::permanent(WALKING, error))?;
         let found = rows.collect::<Result<_, _>>().map_err(|error| Error::permanent(WALKING, error))?;
-        let next = next.into_paging_control_flow().continue_value();
-        Ok((found, next.and_then(|state| state.as_bytes_slice().map(|octets| octets.to_vec()))))
+        Ok((found, next))
     }
 
-    /// The session itself, for pages and batches.
-    pub(crate) fn session(&self) -> &CachingSession {
-        &self.session
+    /// The session itself.
+    fn session(&self) -> &Session {
+        self.session.get_session()
     }
 }
 

@@ -25,7 +25,7 @@ use scylla::value::CqlValue;
 use self::feed::Positions;
 use self::lists::{ListWrite, Lists};
 use crate::calls::timed;
-use crate::cassandra::{Cassandra, failed};
+use crate::cassandra::Cassandra;
 
 /// Requests that one call has under way at most.
 pub(crate) const AT_ONCE: usize = 64;
@@ -197,13 +197,12 @@ impl CassandraStore {
             return self.cassandra.run(WHAT, &request.text, request.values).await.map(drop);
         }
         let mut batch = Batch::new(BatchType::Unlogged);
-        batch.set_is_idempotent(true);
         let mut values = Vec::with_capacity(requests.len());
         for request in requests {
             batch.append_statement(Statement::new(request.text));
             values.push(request.values);
         }
-        self.cassandra.session().batch(&batch, values).await.map(drop).map_err(|error| failed(WHAT, error))
+        self.cassandra.run_batch(WHAT, batch, values).await
     }
 }
 

@@ -72,7 +72,7 @@ fn check_name(keyspace: &str) -> Result<(), StartError> {
 pub(super) async fn use_keyspace(cassandra: &Cassandra) -> Result<(), StartError> {
     let keyspace = &cassandra.options.keyspace;
     check_name(keyspace)?;
-    cassandra.session().get_session().use_keyspace(keyspace, false).await.map_err(|error| {
+    cassandra.session().use_keyspace(keyspace, false).await.map_err(|error| {
         let text =
             format!("the keyspace {keyspace} cannot be used ({error}): `signet schema apply` makes it");
         failed(&ExecutionError::UseKeyspaceError(error), text)
@@ -81,7 +81,7 @@ pub(super) async fn use_keyspace(cassandra: &Cassandra) -> Result<(), StartError
 
 /// Refuses a schema that this program does not work with.
 pub(super) async fn check_version(cassandra: &Cassandra) -> Result<(), StartError> {
-    match version(cassandra.session().get_session()).await? {
+    match version(cassandra.session()).await? {
         Some(found) if found.number >= VERSION && found.serves <= VERSION => Ok(()),
         Some(found) if found.number > VERSION => Err(unusable(format!(
             "the schema is of version {}, for programs that know version {} at least; this one knows {VERSION}: run a newer \
@@ -102,7 +102,7 @@ pub(super) async fn check_version(cassandra: &Cassandra) -> Result<(), StartErro
 pub async fn schema_version(options: &CassandraOptions) -> Result<Applied, StartError> {
     let cassandra = Cassandra::of(connect(options).await?, options);
     let found = match use_keyspace(&cassandra).await {
-        Ok(()) => version(cassandra.session().get_session()).await,
+        Ok(()) => version(cassandra.session()).await,
         Err(error) => Err(error),
     };
     let from = match found {
@@ -147,7 +147,7 @@ pub async fn apply_schema(options: &CassandraOptions) -> Result<Applied, StartEr
     let options =
         &CassandraOptions { request_time: options.request_time.max(CHANGE_TIME), ..options.clone() };
     let cassandra = Cassandra::of(connect(options).await?, options);
-    let session = cassandra.session().get_session();
+    let session = cassandra.session();
     let keyspace = &options.keyspace;
     let copies = options.copies;
     let replication = match &options.datacenter {

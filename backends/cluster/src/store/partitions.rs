@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::Bound;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use schema::{AccountId, Error, Partitions, Result, Row, Scan, Table};
-use scylla::statement::unprepared::Statement;
+use schema::{AccountId, Partitions, Result, Row, Scan, Table};
 use scylla::value::CqlValue;
 
 use super::bucket::{Bucket, shards};
@@ -15,6 +14,8 @@ use crate::cassandra::PAGE;
 
 /// Where the finer buckets of lists are noted.
 const BUCKETS: &str = "buckets_by_list";
+
+const READING: &str = "reading rows";
 
 /// Adds the bounds of a scan to a statement; `None` if nothing can lie within them.
 pub(super) fn bounds(scan: &Scan, text: &mut String, values: &mut Vec<CqlValue>) -> Option<()> {
@@ -79,21 +80,23 @@ impl CassandraStore {
         if let (Ok(limit @ ..=PAGE), false) = (i32::try_from(limit), kind(scan.table) == Kind::Claimed) {
             text.push_str(" LIMIT ?");
             values.push(CqlValue::Int(limit));
-            let found = self.cassandra.rows("reading rows", &text, values).await?;
+            let found = self.cassandra.rows(READING, &text, values).await?;
             let rows = found.rows::<(Vec<u8>, Vec<u8>)>().map_err(unreadable)?;
             return rows.map(|row| row.map_err(unreadable)).collect();
         }
-        let mut statement = Statement::new(text).with_page_size(PAGE);
-        statement.set_is_idempotent(true);
-        let pages = self.cassandra.session().execute_iter(statement, values).await;
-        let rows = pages.map_err(|error| Error::transient("reading rows", error))?;
-        let rows = rows.rows_stream::<(Vec<u8>, Option<Vec<u8>>)>();
-        let rows = rows.map_err(|error| Error::transient("reading rows", error))?;
-        rows.map_err(|error| Error::transient("reading rows", error))
-            .try_filter_map(async |(clustering, value)| Ok(value.map(|value| (clustering, value))))
-            .take(limit)
-            .try_collect()
-            .await
+        let (mut rows, mut after) = (Vec::new(), None);
+        loop {
+            let (page, next) = self.cassandra.page(READING, &text, &values, PAGE, after).await?;
+            for row in page.rows::<(Vec<u8>, Option<Vec<u8>>)>().map_err(unreadable)? {
+                let (clustering, value) = row.map_err(unreadable)?;
+                rows.extend(value.map(|value| (clustering, value)));
+            }
+            if rows.len() >= limit || next.is_none() {
+                rows.truncate(limit);
+                return Ok(rows);
+            }
+            after = next;
+        }
     }
 
     /// The partitions of a table that are an account's, with their buckets.
