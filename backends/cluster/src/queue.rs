@@ -196,8 +196,14 @@ impl JobQueue for RabbitQueue {
         let now = queue.now();
         let messages: Vec<_> = jobs.into_iter().map(|job| queue.outgoing(&Message::new(job, now))).collect();
         let publishing = async {
-            let session = queue.session(PUBLISH).await?;
-            session.publish(messages).await.map_err(|error| Error::transient(PUBLISH, error))
+            loop {
+                let session = queue.session(PUBLISH).await?;
+                match session.publish(messages.clone()).await {
+                    // A node that stops takes with it what was not confirmed. A job that is there twice does no harm.
+                    Err(_) if !session.is_open() => continue,
+                    published => return published.map_err(|error| Error::transient(PUBLISH, error)),
+                }
+            }
         };
         queue.in_time(PUBLISH, publishing).await
     }

@@ -325,6 +325,25 @@ async fn a_job_whose_confirm_is_lost_is_not() {
 }
 
 #[tokio::test]
+async fn a_job_whose_connection_ends_before_its_confirm_goes_by_the_next_one() {
+    let queues = Queues::new().await;
+    let proxy = bad_line().await;
+    let (queue, other) = (queues.by(&proxy).await, queues.connect().await);
+    publish(&queue, 0..1).await;
+    take_all(&other, 0..1).await;
+    proxy.mute();
+    let breaking = async {
+        // It is there, and its confirm is lost.
+        take_all(&other, 1..2).await;
+        proxy.cut();
+        proxy.open();
+    };
+    let (published, ()) = tokio::join!(queue.publish(vec![job(1)]), breaking);
+    published.unwrap();
+    take_all(&other, 1..2).await;
+}
+
+#[tokio::test]
 async fn a_worker_that_waits_gets_the_jobs_of_the_next_connection() {
     let queues = Queues::new().await;
     let proxy = bad_line().await;
