@@ -93,7 +93,7 @@ def cassandra(layers: pathlib.Path) -> Image:
 
 def elasticsearch(layers: pathlib.Path) -> Image:
     image = Image(layers, "elasticsearch")
-    kit = kits.elasticsearch()
+    kit = kits.elasticsearch("8")
     home = "/usr/share/elasticsearch"
     for name in ("lib", "classes", "transport-netty4"):
         shutil.copytree(kit / name, image.layer / f"opt/elasticsearch/{name}")
