@@ -150,6 +150,12 @@ pub enum Command {
         /// The backup's directory
         from: PathBuf,
     },
+    /// Write the manual pages of all commands into a directory, which is made
+    #[command(hide = true)]
+    Manual {
+        /// The directory
+        directory: PathBuf,
+    },
     /// Take everything from a data directory to the servers of the cluster, or back, and verify every message; run again,
     /// it goes on where it was
     Migrate {

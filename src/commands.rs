@@ -1,4 +1,4 @@
-//! The commands that talk to the running process, and `migrate`, `restore` and `schema`, which work without one.
+//! The commands that talk to the running process, and `manual`, `migrate`, `restore` and `schema`, which work without one.
 
 mod account;
 mod address;
@@ -9,6 +9,7 @@ mod export;
 mod import;
 mod jobs;
 mod keys;
+pub mod manual;
 pub mod migrate;
 mod node;
 mod reindex;
@@ -50,6 +51,7 @@ pub fn run(config: &Config, command: &Command, json: bool) -> Result<(), Failure
             | Command::Api
             | Command::Schema { .. }
             | Command::Config { .. }
+            | Command::Manual { .. }
             | Command::Migrate { .. }
             | Command::Restore { .. } => Ok(()),
         }

@@ -62,6 +62,7 @@ fn main() -> ExitCode {
             let logged = if arguments.json { Ok(()) } else { start_logging(&config) };
             logged.and_then(|()| commands::migrate::run(&config, *to, directory, arguments.json))
         }
+        Some(Command::Manual { directory }) => commands::manual::run(directory),
         Some(Command::Restore { from }) => commands::restore::run(&config, from, arguments.json),
         Some(command) => commands::run(&config, command, arguments.json),
     });

@@ -58,6 +58,8 @@ pub const SETTINGS: &[Setting] = &[
     // What is logged, and how.
     setting("log", Kind::Filter, Default::Text("info")),
     setting("log_format", Kind::Word(&["text", "json"]), Default::Text("text")),
+    // Whether the first start in a new directory makes an account to look around with, and a message in it.
+    setting("welcome", Kind::Word(&["on", "off"]), Default::Text("on")),
     // Delivery: the LMTP side. `proxy_protocol` is asked of `lmtp`, `socket_proxy_protocol` of `lmtp_socket`.
     setting("delivery.hostname", Kind::Text, Default::Text("localhost")),
     setting("delivery.message_bytes", Kind::Integer(1024, GIB), Default::Integer(50 * MIB)),
@@ -168,7 +170,7 @@ impl Setting {
     pub fn backend(&self) -> Option<&'static str> {
         let section = self.key.split_once('.').map_or(self.key, |(section, _)| section);
         match section {
-            "storage" => Some("embedded"),
+            "storage" | "welcome" => Some("embedded"),
             "start_seconds" | "cassandra" | "elasticsearch" | "rabbitmq" | "redis" => Some("cluster"),
             _ => None,
         }

@@ -23,8 +23,10 @@ pub(super) async fn open(config: &Config, mut data: DataDirectory) -> Result<Sta
     }
     let embedded = Arc::new(open_backend(config, &data)?);
     let instance = super::instance(config, embedded.backend(), key_file, id).await?;
-    if data.is_new() {
-        first_start(&instance, &mut data).await?;
+    match data.is_new() {
+        true if config.text("welcome") == Some("on") => first_start(&instance, &mut data).await?,
+        true => data.finish()?,
+        false => {}
     }
     Ok(Started { storage: Storage::Embedded { data, embedded }, instance })
 }

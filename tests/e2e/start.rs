@@ -45,6 +45,34 @@ fn a_first_start_makes_key_account_and_welcome_message() {
 }
 
 #[test]
+fn a_first_start_makes_no_account_where_none_is_wanted() {
+    let mut signet = Signet::new();
+    signet.variables.push(("SIGNET_WELCOME".into(), "off".into()));
+    for _ in 0..2 {
+        signet.start();
+        assert!(key_of(&signet).exists());
+        for noun in ["account", "domain"] {
+            assert_eq!(signet.json(&[noun, "list"])["items"], serde_json::json!([]));
+        }
+        assert!(!signet.output().contains("Password"), "{}", signet.output());
+        assert!(signet.terminate().0.success());
+    }
+}
+
+#[test]
+fn the_manual_has_a_page_for_each_command() {
+    let signet = Signet::new();
+    let directory = signet.home.path().join("man");
+    signet.run(&["manual", directory.to_str().unwrap()]);
+    for (page, words) in
+        [("signet.1", "private mail platform"), ("signet-account-purge.1", "its key is destroyed")]
+    {
+        let text = std::fs::read_to_string(directory.join(page)).unwrap();
+        assert!(text.contains(words), "{page}: {text}");
+    }
+}
+
+#[test]
 fn a_later_start_makes_nothing_new() {
     let mut signet = Signet::started();
     let id = signet.create_account("anna@localhost");
