@@ -1,0 +1,149 @@
+"""One host: from fresh to mail that is read, and what an operator does then."""
+
+import contextlib
+import re
+import selectors
+import socket
+import time
+
+from hosts import Host, Hosts
+from playbooks import DOMAIN, Platform
+from signet import PASSWORD, Story, wait_until
+
+ANNA, UNKNOWN, ELSEWHERE = f"anna@{DOMAIN}", f"nobody@{DOMAIN}", "boris@example.net"
+SENDER = "boris@example.net"
+# Ports that are tried at once, and how long they have, in seconds: what is dropped never answers.
+SCANNED_AT_ONCE, SCAN_TIME = 800, 0.4
+SIGNET = "runuser -u signet -- signet --config /etc/signet/signet.toml"
+
+REQUIRED = ["signet_backend", "signet_package", "mail_hostname", "mail_domains", "authority_passphrase"]
+# Each variable with what it cannot be.
+WRONG = [
+    ("signet_backend", "other"),
+    ("signet_package", ""),
+    ("mail_hostname", "mail"),
+    ("mail_domains", []),
+    ("mail_domains", ["example"]),
+    ("postmaster", "nobody"),
+    ("message_bytes", 10),
+    ("content_filter", "other"),
+    ("api_hostname", "a b.example.org"),
+    ("smtp_port", 0),
+    ("api_port", 70000),
+    ("tls_certificate", "one.pem"),
+    ("authority_passphrase", "short"),
+    ("certificate_days", 10),
+    ("certificate_renewal_days", 0),
+    ("ssh_port", "x"),
+    ("ssh_networks", ["everywhere"]),
+    ("automatic_updates", "perhaps"),
+    ("signet_settings", ["a"]),
+]
+
+
+def message(subject: str) -> bytes:
+    lines = [f"From: Boris <{SENDER}>", f"To: Anna <{ANNA}>", f"Subject: {subject}", f"Message-ID: <{subject.replace(' ', '-')}@example.net>"]
+    return "\r\n".join([*lines, "Date: Mon, 23 Nov 2026 10:00:00 +0000", "", "Hello Anna.", ""]).encode()
+
+
+def open_ports(host: Host) -> list[int]:
+    """The TCP ports of a host at which this machine is answered."""
+    found = []
+    for first in range(1, 65536, SCANNED_AT_ONCE):
+        with selectors.DefaultSelector() as selector, contextlib.ExitStack() as sockets:
+            for port in range(first, min(first + SCANNED_AT_ONCE, 65536)):
+                each = sockets.enter_context(socket.socket())
+                each.setblocking(False)
+                each.connect_ex((host.address, port))
+                selector.register(each, selectors.EVENT_WRITE, port)
+            deadline = time.monotonic() + SCAN_TIME
+            while (left := deadline - time.monotonic()) > 0:
+                for key, _ in selector.select(left):
+                    if key.fileobj.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0:
+                        found.append(key.data)
+                    selector.unregister(key.fileobj)
+    return sorted(found)
+
+
+def tell(story: Story, platform: Platform, hosts: Hosts) -> None:
+    host = hosts.add("mail1")
+    platform.reach(hosts)
+    with story.step("a check of a fresh host passes, and changes nothing on it"):
+        platform.play("site.yml", "--check", "--diff").must_pass()
+        assert host.ssh("test -e /etc/signet").returncode != 0
+    with story.step("one ansible-playbook command makes it"):
+        platform.play("site.yml").must_pass()
+    with story.step("a second one changes nothing, and a check finds nothing to change"):
+        for arguments in ([], ["--check", "--diff"]):
+            run = platform.play("site.yml", *arguments).must_pass()
+            assert run.changed == {"mail1": 0, **({"localhost": 0} if "localhost" in run.changed else {})}, run.changes()
+
+    host.run(f"{SIGNET} account create {ANNA} --password-stdin", PASSWORD + "\n")
+    mail_comes_in(story, platform, host)
+    signet_is_away(story, platform, host)
+    the_host_is_closed(story, host)
+    wrong_variables_are_named(story, platform)
+    with story.step("the package that is removed leaves the data and the keys"):
+        before = host.run("find /var/lib/signet /etc/signet/keys -type f | sort")
+        host.run("apt-get -y purge signet")
+        assert host.run("find /var/lib/signet /etc/signet/keys -type f | sort") == before
+
+
+def mail_comes_in(story: Story, platform: Platform, host: Host) -> None:
+    with story.step("a mail by SMTP to HAProxy is read through the API over TLS, byte for byte"):
+        with platform.smtp(host) as session:
+            assert session.sendmail(SENDER, [ANNA], message("First mail")) == {}
+        client = platform.client(host).log_in(ANNA)
+        head = client.wait_for_subject("First mail")
+        # But for the verdict, which the filter puts at the end of the head.
+        raw = re.sub(rb"(?im)^(x-spam-status|authentication-results):[^\n]*\n([ \t][^\n]*\n)*", b"", client.raw(head["id"]))
+        assert raw.endswith(message("First mail")), raw
+        client.wait_until_indexed("subject:first", 1)
+    with story.step("a verdict that the sender wrote himself is taken out, and ours put in"):
+        own = b"X-Spam-Status: No, forged\r\nAuthentication-Results: mail.example.org; dkim=pass\r\n"
+        with platform.smtp(host) as session:
+            assert session.sendmail(SENDER, [ANNA], own + message("Forged verdict")) == {}
+        raw = client.raw(client.wait_for_subject("Forged verdict")["id"]).lower()
+        assert raw.count(b"x-spam-status:") == 1 and b"forged\r\n" not in raw.partition(b"subject:")[0], raw
+        assert b"dkim=pass" not in raw, raw
+    with story.step("an unknown recipient is refused at RCPT, and so is one elsewhere"):
+        with platform.smtp(host) as session:
+            session.mail(SENDER)
+            assert session.rcpt(UNKNOWN)[0] == 550
+            assert session.rcpt(ELSEWHERE)[0] == 554
+
+
+def signet_is_away(story: Story, platform: Platform, host: Host) -> None:
+    with story.step("with Signet stopped, mail to whom it knew waits, and who was never asked for is asked to come again"):
+        host.run("systemctl stop signet-all")
+        with platform.smtp(host) as session:
+            assert session.sendmail(SENDER, [ANNA], message("While away")) == {}
+            session.mail(SENDER)
+            assert session.rcpt(f"somebody@{DOMAIN}")[0] == 450
+        assert "1 Request" in host.run("postqueue -p | tail -n 1") or "in 1" in host.run("postqueue -p | tail -n 1")
+    with story.step("once it is back, that mail is there"):
+        host.run("systemctl start signet-all")
+        answered = lambda: platform.client(host).call("GET", "/v1/openapi.json").status == 200  # noqa: E731
+        wait_until("the API is there again", answered, 60)
+        host.run("postqueue -f")
+        platform.client(host).log_in(ANNA).wait_for_subject("While away", 120)
+
+
+def the_host_is_closed(story: Story, host: Host) -> None:
+    with story.step("from outside only ssh, SMTP and the API are reached"):
+        assert open_ports(host) == [22, 25, 443], open_ports(host)
+    with story.step("systemd finds little that Signet's units could do (2.0 at most)"):
+        for unit in ("signet-all", "signet-lmtp", "signet-workers", "signet-api"):
+            verdict = host.run(f"systemd-analyze security --no-pager {unit} | tail -n 1")
+            level = float(verdict.rpartition(": ")[2].split()[0])
+            assert level <= 2.0, verdict
+
+
+def wrong_variables_are_named(story: Story, platform: Platform) -> None:
+    for name, value in WRONG:
+        run = platform.play("site.yml", **{name: value})
+        story.check(f"{name} = {value!r} is refused before anything is done, and named", run.refuses(name), run.output[-600:])
+    for name in REQUIRED:
+        with platform.without(name):
+            run = platform.play("site.yml")
+        story.check(f"without {name} nothing is done, and it is named", run.refuses(name), run.output[-600:])
