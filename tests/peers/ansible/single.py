@@ -83,9 +83,10 @@ def tell(story: Story, platform: Platform, hosts: Hosts) -> None:
     signet_is_away(story, platform, host)
     the_host_is_closed(story, host)
     wrong_variables_are_named(story, platform)
-    with story.step("the package that is removed leaves the data and the keys"):
+    with story.step("the package that is removed leaves the data and the keys, and no process"):
         before = host.run("find /var/lib/signet /etc/signet/keys -type f | sort")
         host.run("apt-get -y purge signet")
+        assert host.ssh("pgrep -x signet").returncode == 1, "it still runs"
         assert host.run("find /var/lib/signet /etc/signet/keys -type f | sort") == before
 
 
