@@ -26,7 +26,7 @@ use scylla::statement::unprepared::Statement;
 use scylla::statement::{Consistency, SerialConsistency};
 use scylla::value::CqlValue;
 
-use self::reconnection::{Repeat, once_connected};
+use self::reconnection::{Reconnection, Repeat};
 use self::retry::PrepareAgain;
 pub use self::tables::{Applied, VERSION, apply_schema, schema_version};
 use crate::options::CassandraOptions;
@@ -54,6 +54,7 @@ pub(crate) struct Cassandra {
     pub(crate) options: CassandraOptions,
     stamped: AtomicI64,
     distance: clock::Distance,
+    reconnection: Reconnection,
 }
 
 impl Cassandra {
@@ -68,7 +69,13 @@ impl Cassandra {
 
     fn of(session: Session, options: &CassandraOptions) -> Self {
         let session = CachingSession::from(session, STATEMENTS);
-        Self { session, options: options.clone(), stamped: AtomicI64::new(0), distance: Default::default() }
+        Self {
+            session,
+            options: options.clone(),
+            stamped: AtomicI64::new(0),
+            distance: Default::default(),
+            reconnection: Default::default(),
+        }
     }
 
     /// Microseconds since 1970, later than any that this process was given before: what a write is stamped with.
@@ -89,7 +96,7 @@ impl Cassandra {
         let mut statement = Statement::new(text);
         statement.set_is_idempotent(true);
         let call = || self.session.execute_unpaged(statement.clone(), &values);
-        once_connected(Repeat::Always, call).await.map_err(|error| failed(what, error))
+        self.reconnection.once_connected(Repeat::Always, call).await.map_err(|error| failed(what, error))
     }
 
     /// Runs statements that may be repeated as one; `what` was attempted, if it fails.
@@ -101,7 +108,11 @@ impl Cassandra {
     ) -> Result<(), Error> {
         batch.set_is_idempotent(true);
         let call = || self.session.batch(&batch, &values);
-        once_connected(Repeat::Always, call).await.map(drop).map_err(|error| failed(what, error))
+        self.reconnection
+            .once_connected(Repeat::Always, call)
+            .await
+            .map(drop)
+            .map_err(|error| failed(what, error))
     }
 
     /// Runs a compare-and-set once: whether it was applied is the first column of its first row.
@@ -115,7 +126,7 @@ impl Cassandra {
         // Made twice, it would find its own value and say that it was not set.
         statement.set_retry_policy(Some(Arc::new(PrepareAgain::only())));
         let call = || self.session.execute_unpaged(statement.clone(), &values);
-        let answer = once_connected(Repeat::Unsent, call).await?;
+        let answer = self.reconnection.once_connected(Repeat::Unsent, call).await?;
         let rows = answer.into_rows_result().map_err(|_| ExecutionError::EmptyPlan)?;
         let row: scylla::value::Row = rows.first_row().map_err(|_| ExecutionError::EmptyPlan)?;
         Ok(matches!(row.columns.first(), Some(Some(CqlValue::Boolean(true)))))
@@ -146,7 +157,7 @@ impl Cassandra {
         statement.set_is_idempotent(true);
         let from = after.map_or_else(PagingState::start, PagingState::new_from_raw_bytes);
         let call = || self.session.execute_single_page(statement.clone(), &values, from.clone());
-        let page = once_connected(Repeat::Always, call).await;
+        let page = self.reconnection.once_connected(Repeat::Always, call).await;
         let (answer, next) = page.map_err(|error| failed(what, error))?;
         let rows = answer.into_rows_result().map_err(|error| Error::transient(what, error))?;
         let next = next.into_paging_control_flow().continue_value();

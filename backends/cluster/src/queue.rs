@@ -37,8 +37,11 @@ use crate::{RabbitmqOptions, StartError};
 use leases::Leases;
 use link::Link;
 use message::Message;
-use session::{Outgoing, Servers, Session, refused, unreachable};
+use session::{Outgoing, Servers, Session, Unpublished, refused, unreachable};
 use topology::{Names, count, topology};
+
+/// How long after a publish that failed its connection may still say that it has ended.
+const ENDING: Duration = Duration::from_secs(1);
 
 const AWAY: &str = "RabbitMQ is not connected";
 const SLOW: &str = "RabbitMQ does not answer in time";
@@ -198,11 +201,15 @@ impl JobQueue for RabbitQueue {
         let publishing = async {
             loop {
                 let session = queue.session(PUBLISH).await?;
-                match session.publish(messages.clone()).await {
-                    // A node that stops takes with it what was not confirmed. A job that is there twice does no harm.
-                    Err(_) if !session.is_open() => continue,
-                    published => return published.map_err(|error| Error::transient(PUBLISH, error)),
+                let published = session.publish(messages.clone()).await;
+                // A node that stops takes with it what was not confirmed; what was under way fails before the connection
+                // does. A job that is there twice does no harm.
+                if matches!(published, Err(Unpublished::Broken(_)))
+                    && timeout(ENDING, session.ended()).await.is_ok()
+                {
+                    continue;
                 }
+                return published.map_err(|error| Error::transient(PUBLISH, error));
             }
         };
         queue.in_time(PUBLISH, publishing).await

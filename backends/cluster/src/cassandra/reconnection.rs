@@ -1,5 +1,6 @@
 //! Calls that meet a moment without connections.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use scylla::errors::{ExecutionError, PrepareError, RequestAttemptError};
@@ -11,28 +12,56 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// How often the call is made meanwhile.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// What of a call that met no connection is known.
+/// When a call may be made again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Repeat {
-    /// It may be made again even if it was carried out.
+    /// Even if it was carried out.
     Always,
-    /// It is made again only if it was never sent.
+    /// Only if it was never sent.
     Unsent,
 }
 
-/// Makes a call, and again for a moment while there is no connection for it.
-///
-/// A connection is given up some seconds after its line was bad, when a keepalive has gone unanswered: the line may be well
-/// again by then, and nobody needs to be told.
-pub(super) async fn once_connected<T, F>(repeat: Repeat, call: impl Fn() -> F) -> Result<T, ExecutionError>
-where
-    F: Future<Output = Result<T, ExecutionError>>,
-{
-    let until = Instant::now() + PATIENCE;
-    loop {
-        match call().await {
-            Err(error) if Instant::now() < until && has_met_none(&error, repeat) => sleep(PAUSE).await,
-            answer => return answer,
+/// What calls know of the server.
+#[derive(Debug, Default)]
+pub(super) struct Reconnection {
+    /// A call has waited in vain, and none has been answered since: the next ones do not wait.
+    is_away: AtomicBool,
+}
+
+impl Reconnection {
+    /// Makes a call, and again for a moment while there is no connection for it.
+    ///
+    /// A connection is given up some seconds after its line was bad, when a keepalive has gone unanswered: the line may be
+    /// well again by then, and nobody needs to be told.
+    pub(super) async fn once_connected<T, F>(
+        &self,
+        repeat: Repeat,
+        call: impl Fn() -> F,
+    ) -> Result<T, ExecutionError>
+    where
+        F: Future<Output = Result<T, ExecutionError>>,
+    {
+        // A call may have been under way for long before its connection was given up.
+        let mut until = None;
+        loop {
+            match call().await {
+                Ok(answer) => {
+                    self.is_away.store(false, Ordering::Relaxed);
+                    return Ok(answer);
+                }
+                Err(error) if has_met_none(&error, repeat) => {
+                    let now = Instant::now();
+                    if self.is_away.load(Ordering::Relaxed) {
+                        return Err(error);
+                    }
+                    if now >= *until.get_or_insert(now + PATIENCE) {
+                        self.is_away.store(true, Ordering::Relaxed);
+                        return Err(error);
+                    }
+                    sleep(PAUSE).await;
+                }
+                Err(error) => return Err(error),
+            }
         }
     }
 }
@@ -67,30 +96,52 @@ mod tests {
         ExecutionError::LastAttemptError(RequestAttemptError::BrokenConnectionError(error.into()))
     }
 
-    /// How often a call is made that fails `failures` times, and whether it is answered in the end.
-    async fn calls(repeat: Repeat, failures: u32, error: fn() -> ExecutionError) -> (u32, bool) {
+    /// How often a call is made that takes so long and fails `failures` times, and whether it is answered in the end.
+    async fn calls(
+        reconnection: &Reconnection,
+        repeat: Repeat,
+        failures: u32,
+        time: Duration,
+        error: fn() -> ExecutionError,
+    ) -> (u32, bool) {
         let made = Cell::new(0);
-        let answer = once_connected(repeat, || {
+        let answer = reconnection.once_connected(repeat, async || {
             made.set(made.get() + 1);
-            let answer = if made.get() > failures { Ok(()) } else { Err(error()) };
-            std::future::ready(answer)
+            sleep(time).await;
+            if made.get() > failures { Ok(()) } else { Err(error()) }
         });
         let is_answered = answer.await.is_ok();
         (made.get(), is_answered)
     }
 
+    const AT_ONCE: Duration = Duration::ZERO;
+
     #[tokio::test(start_paused = true)]
     async fn a_call_waits_for_a_new_connection_for_a_moment_only() {
-        assert_eq!(calls(Repeat::Unsent, 3, no_connection).await, (4, true));
+        let reconnection = Reconnection::default();
+        assert_eq!(calls(&reconnection, Repeat::Unsent, 3, AT_ONCE, no_connection).await, (4, true));
         let began = Instant::now();
-        assert!(!calls(Repeat::Unsent, u32::MAX, no_connection).await.1);
+        assert!(!calls(&reconnection, Repeat::Unsent, u32::MAX, AT_ONCE, no_connection).await.1);
         assert_eq!(began.elapsed(), PATIENCE);
+        // Nobody else waits in vain, until one call is answered.
+        assert_eq!(calls(&reconnection, Repeat::Unsent, 1, AT_ONCE, no_connection).await, (1, false));
+        assert_eq!(calls(&reconnection, Repeat::Unsent, 0, AT_ONCE, no_connection).await, (1, true));
+        assert_eq!(calls(&reconnection, Repeat::Unsent, 1, AT_ONCE, no_connection).await, (2, true));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_whose_connection_is_given_up_late_waits_as_long_as_any() {
+        let late = Duration::from_secs(6);
+        let reconnection = Reconnection::default();
+        assert_eq!(calls(&reconnection, Repeat::Always, 1, late, broken).await, (2, true));
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_may_have_been_carried_out_is_made_again_only_where_that_does_no_harm() {
-        assert_eq!(calls(Repeat::Always, 1, broken).await, (2, true));
-        assert_eq!(calls(Repeat::Unsent, 1, broken).await, (1, false));
-        assert_eq!(calls(Repeat::Always, 1, || ExecutionError::EmptyPlan).await, (1, false));
+        let reconnection = Reconnection::default();
+        assert_eq!(calls(&reconnection, Repeat::Always, 1, AT_ONCE, broken).await, (2, true));
+        assert_eq!(calls(&reconnection, Repeat::Unsent, 1, AT_ONCE, broken).await, (1, false));
+        let other = || ExecutionError::EmptyPlan;
+        assert_eq!(calls(&reconnection, Repeat::Always, 1, AT_ONCE, other).await, (1, false));
     }
 }
