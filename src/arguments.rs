@@ -145,10 +145,10 @@ pub enum Command {
         /// The directory, which is made
         dir: PathBuf,
     },
-    /// Make a new data directory from a backup
+    /// Make a new data directory from a backup; on servers that have restored their own, make it one that can be served
     Restore {
-        /// The backup's directory
-        from: PathBuf,
+        /// The backup's directory; none on servers
+        from: Option<PathBuf>,
     },
     /// Write the manual pages of all commands into a directory, which is made
     #[command(hide = true)]

@@ -77,7 +77,7 @@ pub use message::{Envelope, KEYWORDS, Message, MessageRow, Patched, State, State
 pub use messages::{ListFilter, MessagePage};
 pub use news::Watchers;
 pub use node::{About, Busy, Load, LocalNode, Work};
-pub use nodes::{Node, TOLD_EVERY};
+pub use nodes::{Node, TOLD_EVERY, count_living_nodes};
 pub use periodic::{Counts, Due, LastRun, Lookout, PERIODIC_SIGN, PeriodicJob, Run, Turning};
 pub use progress::Progress;
 pub use queue::{DeadLetter, Depth, Job, JobQueue, LOST_LEASES, Lease};

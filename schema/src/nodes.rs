@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{About, Durability, Instance, Load, Millis, NodeId, Result, RowKey, Scan, Table, Write, value};
+use crate::{About, Durability, Instance, Load, MailStore, Millis, NodeId, Result, RowKey, Scan, Table, Write, value};
 
 /// How often a node tells of itself.
 pub const TOLD_EVERY: Duration = Duration::from_secs(5);
@@ -51,6 +51,16 @@ fn mark_row(id: NodeId) -> RowKey {
 fn split(row: &[u8]) -> Option<(Millis, &[u8])> {
     let (told_at, sealed) = row.split_first_chunk()?;
     Some((Millis::from_be_bytes(*told_at), sealed))
+}
+
+/// How many nodes live on servers that are shared, as their rows say: no key is needed.
+///
+/// # Errors
+/// What the store says.
+pub async fn count_living_nodes(store: &dyn MailStore, now: Millis) -> Result<usize> {
+    let rows = store.scan(&Scan::all(Table::Nodes, TOLD, PAGE)).await?;
+    let lives = |row: &[u8]| split(row).is_some_and(|(told_at, _)| now.saturating_sub(told_at) < SILENCE);
+    Ok(rows.iter().filter(|(_, row)| lives(row)).count())
 }
 
 impl Instance {

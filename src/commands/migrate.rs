@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use embedded::{Embedded, Options};
-use schema::{Backend, Instance};
+use schema::{Backend, Clock as _, Instance, MailStore, SystemClock, count_living_nodes};
 use seal::KeyFile;
 use serde_json::Value;
 
@@ -91,13 +91,13 @@ async fn to_embedded(config: &Config, directory: &Path) -> Result<Report, Failur
     let mut key_file = key_file(config, &id)?;
     key_file.share();
     let source = start::instance(config, backend, key_file, id).await?;
-    refuse_nodes(&source).await?;
+    refuse_nodes(store.as_ref()).await?;
     let mut data = DataDirectory::take_for_migration(directory, id).map_err(Failure::or_unavailable)?;
     let above = greatest_position(&source).await.map_err(failed)?;
     let embedded = open(&data, above.0)?;
     let report = carry(config, source.clone(), embedded.backend()).await?;
     migration::leave(store.as_ref()).await?;
-    if let Err(refused) = refuse_nodes(&source).await {
+    if let Err(refused) = refuse_nodes(store.as_ref()).await {
         // One was started meanwhile: what it has done is not in the directory.
         if held.mark.is_none() {
             migration::end(store.as_ref()).await?;
@@ -147,8 +147,12 @@ fn open(data: &DataDirectory, positions_above: u64) -> Result<Arc<Embedded>, Fai
     opened.map(Arc::new).map_err(|error| Failure::of("the data directory cannot be opened", &error))
 }
 
-async fn refuse_nodes(instance: &Instance) -> Result<(), Failure> {
-    match instance.nodes().await.map_err(failed)?.len() {
+/// Refuses what must not be done while nodes live.
+///
+/// # Errors
+/// 69 if one does.
+pub(super) async fn refuse_nodes(store: &dyn MailStore) -> Result<(), Failure> {
+    match count_living_nodes(store, SystemClock.now()).await.map_err(failed)? {
         0 => Ok(()),
         alive => {
             Err(Failure::unavailable(format!("{alive} nodes are alive: stop them all, then run it again")))

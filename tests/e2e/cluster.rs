@@ -184,12 +184,13 @@ fn a_rotation_and_a_purge_on_one_node_hold_on_all() {
 }
 
 #[test]
-fn a_backup_is_refused_and_so_is_a_restore() {
+fn a_backup_of_a_directory_is_refused_and_so_is_a_restore_while_nodes_live() {
     let (cluster, _) = Cluster::applied();
     let api = cluster.started("all");
     let to = cluster.home.path().join("backup");
     refused(&api, &["backup", to.to_str().unwrap()], 1, &["the cluster has no backup of its own"]);
-    refused(&api, &["restore", to.to_str().unwrap()], 78, &["`backend`"]);
+    refused(&api, &["restore", to.to_str().unwrap()], 78, &["`backend`", "without a directory"]);
+    refused(&api, &["restore"], 69, &["1 nodes are alive"]);
     assert!(!to.exists());
 }
 

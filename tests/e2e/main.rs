@@ -20,6 +20,8 @@ mod refusals;
 #[cfg(feature = "servers")]
 mod reindex;
 #[cfg(feature = "servers")]
+mod restore;
+#[cfg(feature = "servers")]
 mod secured;
 mod start;
 mod support;

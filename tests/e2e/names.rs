@@ -33,7 +33,7 @@ impl Names {
         Ok(())
     }
 
-    async fn delete_queues(&self) -> Result<()> {
+    pub async fn delete_queues(&self) -> Result<()> {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/schema/rabbitmq/topology-1.json");
         let topology: Value = serde_json::from_str(&std::fs::read_to_string(path)?)?;
         let urls = server("RABBITMQ");
@@ -57,7 +57,7 @@ impl Names {
         Ok(())
     }
 
-    fn delete_indexes(&self) -> Result<()> {
+    pub fn delete_indexes(&self) -> Result<()> {
         let urls = server("ELASTICSEARCH");
         let port = urls.split(',').next().and_then(|url| url.trim_end_matches('/').rsplit_once(':'));
         let http = Http::new(port.ok_or("no port")?.1.parse()?);
