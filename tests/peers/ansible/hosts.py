@@ -1,6 +1,7 @@
 """Debian 12 hosts of the test's own: systemd-nspawn boots each in a network namespace. A bridge joins them with this machine,
 from which they get Debian's packages, and they reach nothing else. Needs root, debootstrap, systemd-container and nginx."""
 
+import contextlib
 import fcntl
 import os
 import pathlib
@@ -39,6 +40,14 @@ def sources() -> dict[str, str]:
     return addresses
 
 
+def control_groups() -> list[pathlib.Path]:
+    """The roots of the hierarchies in which systemd keeps its services apart."""
+    root = pathlib.Path("/sys/fs/cgroup")
+    if (root / "cgroup.controllers").exists():
+        return [root]
+    return [root / name for name in ("systemd", "unified", "pids") if (root / name / "cgroup.procs").exists()]
+
+
 class Host:
     """One of them, by its name and address."""
 
@@ -56,6 +65,8 @@ class Host:
         layers = f"lowerdir={self.hosts.base},upperdir={self.home / 'above'},workdir={self.home / 'work'}"
         run("mount", "-t", "overlay", "overlay", "-o", layers, self.root)
         (self.root / "etc/hostname").write_text(self.name + "\n")
+        # As the installer writes it.
+        (self.root / "etc/hosts").write_text(f"127.0.0.1 localhost\n127.0.1.1 {self.name}\n::1 localhost ip6-localhost ip6-loopback\n")
         # Nobody answers there, and says so at once.
         (self.root / "etc/resolv.conf").write_text(f"nameserver {HERE}\n")
         (self.root / "root/.ssh").mkdir(mode=0o700, exist_ok=True)
@@ -77,6 +88,12 @@ class Host:
         """Returns when it can be logged into."""
         command = ["systemd-nspawn", f"--directory={self.root}", "--boot", "--register=no", "--keep-unit", "--resolv-conf=off"]
         command += ["--capability=CAP_NET_ADMIN", f"--network-namespace-path=/run/netns/{self.namespace}", f"--hostname={self.name}"]
+        groups = [root / self.namespace for root in control_groups()]
+        for group in groups:
+            group.mkdir(exist_ok=True)
+        # Each has control groups of its own, or one would take the other's services for its own.
+        enter = "".join(f"echo $$ >{group}/cgroup.procs && " for group in groups)
+        command = ["sh", "-c", f'{enter}exec "$@"', "sh", *command]
         with open(self.home / "console", "ab") as console:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=console, stderr=console, start_new_session=True)
         wait_until(f"{self.name} can be logged into", lambda: self.ssh("true").returncode == 0, 60)
@@ -110,6 +127,10 @@ class Host:
         self.stop()
         subprocess.run(["ip", "netns", "delete", self.namespace], capture_output=True)
         subprocess.run(["umount", "--lazy", self.root], capture_output=True)
+        for root in control_groups():
+            for group, _, _ in os.walk(root / self.namespace, topdown=False):
+                with contextlib.suppress(OSError):
+                    os.rmdir(group)
 
 
 class Hosts:
@@ -153,6 +174,9 @@ class Hosts:
     def clear(self) -> None:
         """What a run that was killed left behind."""
         subprocess.run(["ip", "link", "delete", BRIDGE], capture_output=True)
+        # A network that is gone may leave its end of the line here for a while.
+        for name in re.findall(r"\bsig-\w+", run("ip", "-oneline", "link", "show", "type", "veth")):
+            subprocess.run(["ip", "link", "delete", name], capture_output=True)
         for name in re.findall(r"^signet-\S+", run("ip", "netns", "list"), re.MULTILINE):
             run("ip", "netns", "delete", name)
 
@@ -179,6 +203,21 @@ class Hosts:
         with open(here / "output", "ab") as output:
             command = ["nginx", "-c", here / "nginx.conf", "-e", here / "log"]
             self.packages = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+
+    @contextlib.contextmanager
+    def listen(self):
+        """A function that says what has crossed the bridge meanwhile between the hosts."""
+        file = self.home / "crossed"
+        between = f"src net {NETWORK}.0/24 and dst net {NETWORK}.0/24 and not host {HERE}"
+        command = ["tcpdump", "-i", BRIDGE, "-U", "-s", "0", "-w", file, between]
+        with open(self.home / "tcpdump", "wb") as said:
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=said)
+        try:
+            wait_until("it listens", lambda: file.exists() and file.stat().st_size >= 24, 10)
+            yield file.read_bytes
+        finally:
+            process.terminate()
+            process.wait()
 
     def add(self, name: str) -> Host:
         host = Host(self, name, len(self.all) + 1)

@@ -27,8 +27,13 @@ class Run:
         self.changed = {name: int(changed) for name, changed, _, _ in counts}
 
     def must_pass(self) -> "Run":
-        assert self.code == 0, f"it ended with {self.code}: …{self.output[-4000:]}"
+        assert self.code == 0, f"it ended with {self.code}: {self.failures()[-4000:] or self.output[-4000:]}"
         return self
+
+    def failures(self) -> str:
+        """What the tasks said that failed."""
+        tasks = re.split(r"^(?=TASK |RUNNING HANDLER |PLAY )", self.output, flags=re.MULTILINE)
+        return "".join(task for task in tasks if re.search(r"^(failed|fatal): ", task, re.MULTILINE))
 
     def refuses(self, variable: str) -> bool:
         """Whether it ended before the first task that does something, and named the variable."""
@@ -46,7 +51,7 @@ class Platform:
     """An inventory with its secrets, and the hosts that it names."""
 
     def __init__(self, home: pathlib.Path, inventory: str, package: pathlib.Path):
-        self.home = home
+        self.home, self.package = home, package
         shutil.copytree(ROOT / "ansible/inventories" / inventory, home)
         self.settings: dict = {"signet_package": str(package.resolve())}
         self.environment = os.environ | {
@@ -68,6 +73,18 @@ class Platform:
             (self.home / "host_vars").mkdir(exist_ok=True)
             (self.home / "host_vars" / f"{host.name}.json").write_text(json.dumps({"ansible_host": host.address}))
         self.settings |= {"ansible_user": "root", "ansible_ssh_common_args": f"-F {hosts.home}/ssh_config"}
+        self.set()
+
+    def rename_hosts(self, before: str, after: str) -> None:
+        """Says in the inventory what hosts there are from now on."""
+        file = self.home / "hosts.yml"
+        text = file.read_text()
+        assert before in text, before
+        file.write_text(text.replace(before, after))
+
+    def set(self, **variables) -> None:
+        """Says in the inventory what these variables are from now on."""
+        self.settings |= variables
         (self.home / "group_vars/all/test.json").write_text(json.dumps(self.settings))
 
     @contextlib.contextmanager
@@ -99,14 +116,21 @@ class Platform:
 
     def smtp(self, host: Host) -> smtplib.SMTP:
         """A session with the platform's SMTP port, over TLS."""
-        session = smtplib.SMTP(host.address, 25, local_hostname="outside.example.net", timeout=60)
-        # The certificate is known by its address.
+        session = Session(host.address, 25, local_hostname="outside.example.net", timeout=60)
         session.starttls(context=self.trust())
         session.ehlo()
         return session
 
     def client(self, host: Host) -> "TlsClient":
         return TlsClient(host.address, self.trust())
+
+
+class Session(smtplib.SMTP):
+    """Whichever postfix answers has a certificate with the name that the world knows."""
+
+    def starttls(self, *, context: ssl.SSLContext):
+        self._host = f"mail.{DOMAIN}"
+        return super().starttls(context=context)
 
 
 class TlsClient(Client):

@@ -1,0 +1,105 @@
+#!/usr/bin/python
+"""A role of Cassandra that may do everything in one keyspace, and no more."""
+
+import ssl
+
+from ansible.module_utils.basic import AnsibleModule
+
+DOCUMENTATION = """
+module: cassandra_role
+short_description: A role that has a keyspace
+description:
+  - Makes a keyspace, and a role with a password that may do everything in it.
+  - The first time it takes the password that everybody knows from the role C(cassandra), which may do everything.
+options:
+  address: {description: Where a node listens., type: str, required: true}
+  port: {description: The port., type: int, required: true}
+  authority: {description: "The file of the authority that signed its certificate.", type: path, required: true}
+  operator_password: {description: What the password of C(cassandra) is to be., type: str, required: true}
+  name: {description: The role., type: str, required: true}
+  password: {description: Its password., type: str, required: true}
+  keyspace: {description: The keyspace., type: str, required: true}
+  datacenter: {description: Where its copies are., type: str, required: true}
+  copies: {description: "How many there are, where the keyspace is made.", type: int, required: true}
+author: The Signet authors
+"""
+
+# The role that every new Cassandra has, with the same password.
+OPERATOR = "cassandra"
+
+
+def connect(module, name, password):
+    """A session, or None if the login is refused."""
+    from cassandra import AuthenticationFailed
+    from cassandra.auth import PlainTextAuthProvider
+    from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, NoHostAvailable
+    from cassandra.policies import WhiteListRoundRobinPolicy
+
+    trust = ssl.create_default_context(cafile=module.params["authority"])
+    address = module.params["address"]
+    cluster = Cluster(
+        [address],
+        port=module.params["port"],
+        protocol_version=4,
+        ssl_context=trust,
+        ssl_options={"server_hostname": address},
+        auth_provider=PlainTextAuthProvider(name, password),
+        execution_profiles={
+            EXEC_PROFILE_DEFAULT: ExecutionProfile(WhiteListRoundRobinPolicy([address]), request_timeout=60)
+        },
+    )
+    try:
+        return cluster.connect()
+    except NoHostAvailable as error:
+        cluster.shutdown()
+        if any(isinstance(each, AuthenticationFailed) for each in error.errors.values()):
+            return None
+        raise
+
+
+def quoted(text):
+    return "'" + text.replace("'", "''") + "'"
+
+
+def change(module):
+    """Does what is missing; whether anything was."""
+    wanted = module.params
+    changed = False
+    session = connect(module, OPERATOR, wanted["operator_password"])
+    if session is None:
+        session = connect(module, OPERATOR, OPERATOR)
+        if session is None:
+            module.fail_json(msg="the role cassandra has neither cassandra_operator_password nor the password of a new Cassandra")
+        session.execute(f"ALTER ROLE {OPERATOR} WITH PASSWORD = {quoted(wanted['operator_password'])}")
+        changed = True
+    if not session.execute("SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name = %s", [wanted["keyspace"]]).one():
+        copies = f"{{'class': 'NetworkTopologyStrategy', {quoted(wanted['datacenter'])}: {wanted['copies']}}}"
+        session.execute(f"CREATE KEYSPACE IF NOT EXISTS {wanted['keyspace']} WITH replication = {copies}")
+        changed = True
+    own = connect(module, wanted["name"], wanted["password"])
+    if own is None:
+        password = quoted(wanted["password"])
+        session.execute(f"CREATE ROLE IF NOT EXISTS {wanted['name']} WITH PASSWORD = {password} AND LOGIN = true")
+        session.execute(f"ALTER ROLE {wanted['name']} WITH PASSWORD = {password}")
+        changed = True
+    else:
+        own.cluster.shutdown()
+    granted = session.execute(f"LIST ALL PERMISSIONS ON KEYSPACE {wanted['keyspace']} OF {wanted['name']}")
+    if not list(granted):
+        session.execute(f"GRANT ALL PERMISSIONS ON KEYSPACE {wanted['keyspace']} TO {wanted['name']}")
+        changed = True
+    session.cluster.shutdown()
+    return changed
+
+
+def main():
+    options = {name: {"type": "str", "required": True} for name in ("address", "name", "keyspace", "datacenter")}
+    options["authority"] = {"type": "path", "required": True}
+    options |= {name: {"type": "int", "required": True} for name in ("port", "copies")}
+    options |= {name: {"type": "str", "required": True, "no_log": True} for name in ("operator_password", "password")}
+    module = AnsibleModule(argument_spec=options)
+    module.exit_json(changed=change(module))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,286 @@
+"""Three hosts with everything on each: from fresh to mail that is read, and what becomes of it when hosts come and go."""
+
+import collections
+import json
+import pathlib
+import re
+import smtplib
+import threading
+
+import archives
+import load
+import single
+from hosts import Host, Hosts, run
+from playbooks import DOMAIN, Platform
+from signet import PASSWORD, Story, wait_until
+from single import ANNA, SENDER, UNKNOWN, message
+
+# Each variable that a cluster has besides, with what it cannot be.
+WRONG = [
+    ("cluster_name", "a b"),
+    ("cassandra_version", "3.11"),
+    ("cassandra_archive", ""),
+    ("cassandra_heap", "much"),
+    ("cassandra_copies", 4),
+    ("cassandra_datacenter", "a b"),
+    ("cassandra_rack", ""),
+    ("cassandra_settings", ["a"]),
+    ("cassandra_java_options", {"a": 1}),
+    ("cassandra_password", ""),
+    ("cassandra_operator_password", "short"),
+    ("elasticsearch_version", "6.8.0"),
+    ("elasticsearch_archive", ""),
+    ("elasticsearch_heap", "1"),
+    ("elasticsearch_settings", "a"),
+    ("elasticsearch_java_options", {"a": 1}),
+    ("elasticsearch_password", ""),
+    ("rabbitmq_settings", "a"),
+    ("rabbitmq_password", ""),
+    ("rabbitmq_cookie", ""),
+    ("redis_memory", "all"),
+    ("redis_password", ""),
+]
+
+NAMES = ["mail1", "mail2", "mail3"]
+BORIS = f"boris@{DOMAIN}"
+SIGNET = "runuser -u signet -- env SIGNET_DATA=/var/lib/signet/lmtp signet --config /etc/signet/signet.toml"
+# No word of a message that crosses from one host to another may be seen between them.
+CANARY = "Kwakzilver"
+
+
+def tell(story: Story, platform: Platform, hosts: Hosts) -> None:
+    for name in NAMES:
+        hosts.add(name)
+    platform.settings |= archives.settings(hosts.home / "archives")
+    platform.reach(hosts)
+    with story.step("a check of three fresh hosts passes, and changes nothing on them"):
+        platform.play("site.yml", "--check", "--diff").must_pass()
+        assert all(host.ssh("test -e /etc/signet").returncode != 0 for host in hosts.all)
+    with story.step("one ansible-playbook command makes a platform of them"):
+        platform.play("site.yml").must_pass()
+    with story.step("a second one changes nothing, and a check finds nothing to change"):
+        for arguments in ([], ["--check", "--diff"]):
+            run = platform.play("site.yml", *arguments).must_pass()
+            assert set(run.changed.values()) == {0}, run.changes()
+
+    hosts.all[0].run(f"{SIGNET} account create {ANNA} --password-stdin", PASSWORD + "\n")
+    mail_goes_from_any_host_to_any(story, platform, hosts)
+    nothing_is_seen_between_hosts(story, platform, hosts)
+    for host in hosts.all:
+        single.the_host_is_closed(story, host)
+    wrong_variables_are_named(story, platform)
+    a_host_is_lost(story, platform, hosts)
+    the_package_is_upgraded(story, platform, hosts)
+    keys_are_rotated(story, platform, hosts)
+    a_host_is_added_and_removed(story, platform, hosts)
+
+
+def deliver(platform: Platform, host: Host, subject: str) -> None:
+    with platform.smtp(host) as session:
+        assert session.sendmail(SENDER, [ANNA], message(subject)) == {}
+
+
+def mail_goes_from_any_host_to_any(story: Story, platform: Platform, hosts: Hosts) -> None:
+    with story.step("a mail by SMTP to each host is read through the API on every other, byte for byte, and found"):
+        for host in hosts.all:
+            deliver(platform, host, f"Mail by {host.name}")
+        for host in hosts.all:
+            client = platform.client(host).log_in(ANNA)
+            for other in hosts.all:
+                head = client.wait_for_subject(f"Mail by {other.name}")
+                assert client.raw(head["id"]).endswith(b"\r\n\r\nHello Anna.\r\n")
+                client.wait_until_indexed(f"subject:{other.name}", 1)
+    with story.step("an unknown recipient is refused at RCPT"):
+        for host in hosts.all:
+            with platform.smtp(host) as session:
+                session.mail(SENDER)
+                assert session.rcpt(UNKNOWN)[0] == 550
+
+
+def nothing_is_seen_between_hosts(story: Story, platform: Platform, hosts: Hosts) -> None:
+    with story.step("between the hosts no word of a message is seen on its way"), hosts.listen() as heard:
+        # Whichever nodes it goes by, some of it crosses.
+        for number in range(6):
+            # From outside SMTP has TLS too.
+            deliver(platform, hosts.all[number % 3], f"{CANARY} {number}")
+        client = platform.client(hosts.all[0]).log_in(ANNA)
+        client.wait_until_indexed(f"subject:{CANARY}", 6)
+        octets = heard()
+        assert len(octets) > 100_000, len(octets)
+        assert CANARY.encode() not in octets and ANNA.encode() not in octets
+
+
+def a_host_is_lost(story: Story, platform: Platform, hosts: Hosts) -> None:
+    left, lost = hosts.all[:2], hosts.all[2]
+    with story.step("one host is powered off, and mail still comes in, is read and found"):
+        lost.stop()
+        for number, host in enumerate(left):
+            deliver_at_last(platform, host, f"Meanwhile {number}")
+        for host in left:
+            client = platform.client(host).log_in(ANNA)
+            client.wait_for_subject("Meanwhile 1")
+            client.wait_until_indexed("subject:meanwhile", 2, 120)
+    with story.step("it returns, and catches up"):
+        lost.start()
+        wait_until("all of Cassandra is there", lambda: lost.ssh("nodetool status").stdout.count("\nUN ") == 3, 300)
+        running = "rabbitmqctl cluster_status --formatter json | grep -c rabbit@mail3"
+        wait_until("it is one of RabbitMQ's", lambda: lost.ssh(running).returncode == 0, 300)
+        wait_until("it is ready", lambda: lost.ssh(ready()).returncode == 0, 300)
+        client = platform.client(lost).log_in(ANNA)
+        client.wait_for_subject("Meanwhile 1", 120)
+        deliver_at_last(platform, lost, "Back again")
+        client.wait_until_indexed("subject:back", 1, 120)
+
+
+def wrong_variables_are_named(story: Story, platform: Platform) -> None:
+    for name, value in WRONG:
+        run = platform.play("site.yml", **{name: value})
+        story.check(f"{name} = {value!r} is refused before anything is done, and named", run.refuses(name), run.output[-600:])
+
+
+def the_package_is_upgraded(story: Story, platform: Platform, hosts: Hosts) -> None:
+    """Under mail and calls that come in all the while, by every host."""
+    newer = hosts.home / "signet_0.1.1_amd64.deb"
+    make_newer(platform.package, newer, hosts.home / "newer")
+    platform.set(signet_package=str(newer))
+    stop = threading.Event()
+    senders = [Sender(number, platform, host, stop) for number, host in enumerate(hosts.all)]
+    readers = [Reader(platform, host, stop) for host in hosts.all]
+    with story.step("upgrade.yml replaces every node while mail comes in and is read"):
+        for each in (*senders, *readers):
+            each.start()
+        platform.play("upgrade.yml").must_pass()
+        stop.set()
+        for each in (*senders, *readers):
+            each.join(120)
+        for host in hosts.all:
+            assert "0.1.1" in host.run("dpkg-query --show signet")
+        nodes = json.loads(hosts.all[0].run(f"{SIGNET} --json node list"))["items"]
+        assert len(nodes) == 9 and all(node["state"] == "ready" for node in nodes), nodes
+    kept = {subject for each in senders for _, subject in each.kept}
+    print(f"# upgrade: {len(kept)} messages taken, {sum(each.calls for each in readers)} calls", flush=True)
+    with story.step("no message was lost, and none came twice"):
+        assert len(kept) > 50 and not any(each.faults for each in senders), [each.faults for each in senders]
+        client = platform.client(hosts.all[0]).log_in(ANNA)
+
+        def all_there() -> bool:
+            here = collections.Counter(head["subject"] for head in client.heads() if head["subject"].startswith("Load "))
+            assert not here.keys() - kept and not [subject for subject, times in here.items() if times > 1], here
+            return here.keys() == kept
+
+        wait_until("every message that was taken is there", all_there, 120)
+    with story.step("no call failed"):
+        failed = [each for reader in readers for each in (*reader.hidden, *reader.seen)]
+        assert not failed, failed[:5]
+    with story.step("a second one changes nothing"):
+        run = platform.play("upgrade.yml").must_pass()
+        assert set(run.changed.values()) == {0}, run.changes()
+
+
+def keys_are_rotated(story: Story, platform: Platform, hosts: Hosts) -> None:
+    with story.step("status.yml finds all well"):
+        platform.play("status.yml").must_pass()
+    with story.step("rotate-keys.yml begins an epoch, whose key files all hosts have"):
+        before = key_files(hosts)
+        platform.play("rotate-keys.yml").must_pass()
+        after = key_files(hosts)
+        assert len(set(before)) == len(set(after)) == 1 and before != after
+        # An account that no node has open yet.
+        hosts.all[0].run(f"{SIGNET} account create {BORIS} --password-stdin", PASSWORD + "\n")
+        for host in hosts.all:
+            assert platform.client(host).log_in(BORIS).heads() == []
+    with story.step("what a purge on one host destroys is destroyed on all once the keys are brought"):
+        hosts.all[2].run(f"{SIGNET} account purge {BORIS} --yes")
+        platform.play("rotate-keys.yml", "--tags", "bring").must_pass()
+        assert len(set(key_files(hosts))) == 1 and key_files(hosts) != after
+        deliver(platform, hosts.all[1], "After the purge")
+        platform.client(hosts.all[0]).log_in(ANNA).wait_for_subject("After the purge")
+
+
+def key_files(hosts: Hosts) -> list[str]:
+    """By host, digests of what is in its key directory."""
+    return [host.run("cd /etc/signet/keys && sha256sum *") for host in hosts.all]
+
+
+def a_host_is_added_and_removed(story: Story, platform: Platform, hosts: Hosts) -> None:
+    added = hosts.add("mail4")
+    platform.reach(hosts)
+    platform.rename_hosts("        mail3:\n", "        mail3:\n        mail4:\n")
+    platform.rename_hosts("    mail3:\n      ansible", "    mail4:\n    mail3:\n      ansible")
+    with story.step("add-node.yml takes a fourth host in, which has its part of everything"):
+        platform.play("add-node.yml").must_pass()
+        assert added.run("nodetool status").count("\nUN ") == 4
+        assert "rabbit@mail4" in added.run("rabbitmq-queues quorum_status signet.jobs")
+        platform.play("status.yml").must_pass()
+        deliver(platform, added, "By the fourth")
+        client = platform.client(added).log_in(ANNA)
+        client.wait_for_subject("By the fourth")
+        client.wait_until_indexed("subject:fourth", 1)
+    with story.step("a run afterwards changes nothing"):
+        run = platform.play("site.yml").must_pass()
+        assert set(run.changed.values()) == {0}, run.changes()
+    with story.step("remove-node.yml refuses a host that cannot be done without"):
+        run = platform.play("remove-node.yml", node="mail1")
+        assert run.code != 0 and "redis" in run.output, run.output[-1000:]
+    with story.step("remove-node.yml takes the fourth out, and nothing is lost with it"):
+        platform.play("remove-node.yml", node="mail4").must_pass()
+        added.remove()
+        hosts.all.remove(added)
+        platform.rename_hosts("        mail3:\n        mail4:\n", "        mail3:\n")
+        platform.rename_hosts("    mail4:\n    mail3:\n", "    mail3:\n")
+        platform.play("site.yml").must_pass()
+        platform.play("status.yml").must_pass()
+        client = platform.client(hosts.all[0]).log_in(ANNA)
+        client.wait_for_subject("By the fourth")
+        client.wait_until_indexed("subject:fourth", 1)
+
+
+class Sender(load.Sender):
+    """A server of the world that brings mail by one host."""
+
+    KIND = "world"
+
+    def __init__(self, number: int, platform: Platform, host: Host, stop: threading.Event):
+        super().__init__(number, None, [ANNA], stop)
+        self.platform, self.host = platform, host
+
+    def send(self, subject, recipients, message):
+        self.session = self.session or self.platform.smtp(self.host)
+        assert self.session.sendmail(load.SENDER, [ANNA], message) == {}
+        self.kept[ANNA, subject] = message
+
+
+class Reader(load.Reader):
+    """A client of the API by one host."""
+
+    def __init__(self, platform: Platform, host: Host, stop: threading.Event):
+        threading.Thread.__init__(self, daemon=True)
+        self.client = platform.client(host).log_in(ANNA)
+        self.stop, self.calls, self.hidden, self.seen = stop, 0, [], []
+
+
+def make_newer(package: pathlib.Path, target: pathlib.Path, workplace: pathlib.Path) -> None:
+    """The same program as a package of a later version."""
+    run("dpkg-deb", "--raw-extract", package, workplace)
+    control = workplace / "DEBIAN/control"
+    control.write_text(re.sub(r"^Version: .*$", "Version: 0.1.1", control.read_text(), flags=re.MULTILINE))
+    run("dpkg-deb", "--root-owner-group", "--build", workplace, target)
+
+
+def ready() -> str:
+    """A command that ends well when all of a host's nodes are ready."""
+    asked = "import urllib.request as r; [r.urlopen(f'http://127.0.0.1:{port}/health/ready') for port in (8421, 8422, 8423)]"
+    return f'python3 -c "{asked}"'
+
+
+def deliver_at_last(platform: Platform, host: Host, subject: str) -> None:
+    """As a sender's server does it: it comes again as long as it is told to."""
+
+    def taken() -> bool:
+        try:
+            deliver(platform, host, subject)
+            return True
+        except (OSError, smtplib.SMTPException):
+            return False
+
+    wait_until(f"{host.name} takes mail", taken, 180)
