@@ -63,9 +63,7 @@ fn main() -> ExitCode {
             logged.and_then(|()| commands::migrate::run(&config, *to, directory, arguments.json))
         }
         Some(Command::Manual { directory }) => commands::manual::run(directory),
-        Some(Command::Restore { from }) => {
-            commands::restore::run(&config, from.as_deref(), arguments.json)
-        },
+        Some(Command::Restore { from }) => commands::restore::run(&config, from.as_deref(), arguments.json),
         Some(command) => commands::run(&config, command, arguments.json),
     });
     match ended {

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{About, Durability, Instance, Load, MailStore, Millis, NodeId, Result, RowKey, Scan, Table, Write, value};
+use crate::{
+    About, Durability, Instance, Load, MailStore, Millis, NodeId, Result, RowKey, Scan, Table, Write, value,
+};
 
 /// How often a node tells of itself.
 pub const TOLD_EVERY: Duration = Duration::from_secs(5);
