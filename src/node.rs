@@ -33,10 +33,11 @@ pub fn about(
         add("api", api.local_addr());
     }
     add("internal", internal.local_addr());
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    // Asked of the kernel itself: a hardened unit does not see /proc/sys.
+    let machine = rustix::system::uname();
     About {
         role: role.to_owned(),
-        host: host.trim().to_owned(),
+        host: machine.nodename().to_string_lossy().into_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         schema_version: is_cluster.then_some(cluster::SCHEMA_VERSION),
         listeners,
