@@ -18,7 +18,7 @@ set -euo pipefail
 options=()
 while IFS= read -r line; do
     case $line in '' | '#'*) ;; *) options+=("$line") ;; esac
-done < <(cat "$ES_HOME/bin/jvm.options" "$ES_PATH_CONF"/jvm.options.d/*.options)
+done < <(cat "$ES_HOME/bin/jvm.options" "$ES_PATH_CONF/jvm.options")
 exec java "${options[@]}" "-Des.nativelibs.path=$ES_HOME/native" -Dorg.elasticsearch.nativeaccess.enableVectorLibrary=false \\
     --add-modules=org.elasticsearch.server,ALL-MODULE-PATH --module-path "$ES_HOME/lib" \\
     --add-exports org.elasticsearch.server/org.elasticsearch.node=ALL-UNNAMED -cp "$ES_HOME/classes" Launch "$ES_HOME"

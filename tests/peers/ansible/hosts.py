@@ -78,6 +78,8 @@ class Host:
         lines = [f"deb http://{HERE}:{PACKAGES_PORT}/{name} {suite} main\n" for name in suites for suite in suites[name]]
         (self.root / "etc/apt/sources.list").write_text("".join(lines))
         end = f"sig-{self.name}"
+        # One of before may outlive its network for a while.
+        subprocess.run(["ip", "link", "delete", end], capture_output=True)
         run("ip", "netns", "add", self.namespace)
         run("ip", "link", "add", end, "type", "veth", "peer", "name", "eth0", "netns", self.namespace)
         run("ip", "link", "set", end, "master", BRIDGE, "up")
@@ -122,6 +124,19 @@ class Host:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+    def replace(self) -> None:
+        """Another machine with the same name and address, on which nothing is."""
+        self.remove()
+        shutil.rmtree(self.home)
+        (self.hosts.home / "known_hosts").unlink(missing_ok=True)
+        self.install()
+
+    def install(self) -> None:
+        self.make()
+        self.start()
+        # As the installer leaves it.
+        self.run("apt-get update")
 
     def remove(self) -> None:
         self.stop()
@@ -222,8 +237,5 @@ class Hosts:
     def add(self, name: str) -> Host:
         host = Host(self, name, len(self.all) + 1)
         self.all.append(host)
-        host.make()
-        host.start()
-        # As the installer leaves it.
-        host.run("apt-get update")
+        host.install()
         return host

@@ -1,6 +1,7 @@
 """Three hosts with everything on each: from fresh to mail that is read, and what becomes of it when hosts come and go."""
 
 import collections
+import hashlib
 import json
 import pathlib
 import re
@@ -37,12 +38,17 @@ WRONG = [
     ("rabbitmq_settings", "a"),
     ("rabbitmq_password", ""),
     ("rabbitmq_cookie", ""),
+    ("backup_directory", "here"),
+    ("backup_keys_directory", ""),
+    ("backup_passphrase", ""),
+    ("backup_days", -1),
+    ("backup_keys_days", "a week"),
     ("redis_memory", "all"),
     ("redis_password", ""),
 ]
 
 NAMES = ["mail1", "mail2", "mail3"]
-BORIS = f"boris@{DOMAIN}"
+BORIS, CLARA = f"boris@{DOMAIN}", f"clara@{DOMAIN}"
 SIGNET = "runuser -u signet -- env SIGNET_DATA=/var/lib/signet/lmtp signet --config /etc/signet/signet.toml"
 # No word of a message that crosses from one host to another may be seen between them.
 CANARY = "Kwakzilver"
@@ -72,6 +78,7 @@ def tell(story: Story, platform: Platform, hosts: Hosts) -> None:
     a_host_is_lost(story, platform, hosts)
     the_package_is_upgraded(story, platform, hosts)
     keys_are_rotated(story, platform, hosts)
+    all_is_lost_and_restored(story, platform, hosts)
     a_host_is_added_and_removed(story, platform, hosts)
 
 
@@ -157,6 +164,7 @@ def the_package_is_upgraded(story: Story, platform: Platform, hosts: Hosts) -> N
             assert "0.1.1" in host.run("dpkg-query --show signet")
         nodes = json.loads(hosts.all[0].run(f"{SIGNET} --json node list"))["items"]
         assert len(nodes) == 9 and all(node["state"] == "ready" for node in nodes), nodes
+        assert {node["host"] for node in nodes} == set(NAMES), nodes
     kept = {subject for each in senders for _, subject in each.kept}
     print(f"# upgrade: {len(kept)} messages taken, {sum(each.calls for each in readers)} calls", flush=True)
     with story.step("no message was lost, and none came twice"):
@@ -200,6 +208,53 @@ def keys_are_rotated(story: Story, platform: Platform, hosts: Hosts) -> None:
 def key_files(hosts: Hosts) -> list[str]:
     """By host, digests of what is in its key directory."""
     return [host.run("cd /etc/signet/keys && sha256sum *") for host in hosts.all]
+
+
+def all_is_lost_and_restored(story: Story, platform: Platform, hosts: Hosts) -> None:
+    first = hosts.all[0]
+    first.run(f"{SIGNET} account create {CLARA} --password-stdin", PASSWORD + "\n")
+    with platform.smtp(first) as session:
+        assert session.sendmail(SENDER, [CLARA], message("To one who goes")) == {}
+    platform.client(first).log_in(CLARA).wait_for_subject("To one who goes")
+    before = everything(platform, first)
+    with story.step("backup.yml brings what is stored, and apart from it the keys, encrypted, while mail comes in"):
+        platform.play("backup.yml", backup="before").must_pass()
+        backup, keys = platform.home / ".backups/before", platform.home / ".backups-of-keys/before.vault"
+        assert {each.name for each in backup.iterdir()} == {*NAMES, "whole"}
+        assert keys.read_text().startswith("$ANSIBLE_VAULT;")
+        assert not first.run("nodetool listsnapshots").count("before")
+    deliver(platform, first, "After the backup")
+    first.run(f"{SIGNET} account purge {CLARA} --yes")
+    platform.play("rotate-keys.yml", "--tags", "bring").must_pass()
+    platform.play("backup.yml", "--tags", "keys").must_pass()
+    with story.step("restore.yml refuses servers that hold something"):
+        run = platform.play("restore.yml", backup="before")
+        assert run.code != 0 and "into an empty cluster" in run.output, run.output[-2000:]
+    for host in hosts.all:
+        host.replace()
+    with story.step("all is lost, and restore.yml makes of three fresh hosts what the backup says"):
+        platform.play("restore.yml", backup="before").must_pass()
+        platform.play("status.yml").must_pass()
+    with story.step("every message is back, byte for byte, and found; the account that was purged since is not"):
+        assert everything(platform, hosts.all[1]) == before
+        client = platform.client(hosts.all[2]).log_in(ANNA)
+        client.wait_until_indexed(f"subject:{CANARY}", 6)
+        session = {"address": CLARA, "password": PASSWORD}
+        client.ask("POST", "/v1/session", 401, session)
+        with platform.smtp(hosts.all[1]) as session:
+            session.mail(SENDER)
+            assert session.rcpt(CLARA)[0] == 550
+    with story.step("mail comes in again, and a run of site.yml changes nothing"):
+        deliver(platform, hosts.all[2], "After the restore")
+        platform.client(hosts.all[0]).log_in(ANNA).wait_for_subject("After the restore")
+        run = platform.play("site.yml").must_pass()
+        assert set(run.changed.values()) == {0}, run.changes()
+
+
+def everything(platform: Platform, host: Host) -> dict[str, str]:
+    """By id, digests of all messages of an account."""
+    client = platform.client(host).log_in(ANNA)
+    return {head["id"]: hashlib.sha256(client.raw(head["id"])).hexdigest() for head in client.heads()}
 
 
 def a_host_is_added_and_removed(story: Story, platform: Platform, hosts: Hosts) -> None:
