@@ -1,11 +1,15 @@
 //! The command line.
 
+mod probe;
+
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::config::Flag;
+
+pub use self::probe::ProbeArguments;
 
 /// A private mail platform: LMTP in, sealed at rest, REST out.
 #[derive(Debug, Parser)]
@@ -150,6 +154,9 @@ pub enum Command {
         /// The backup's directory; none on servers
         from: Option<PathBuf>,
     },
+    /// Send a mail as anyone would, wait until its account lists it and search finds it, and delete it; it needs neither a
+    /// configuration nor a data directory
+    Probe(ProbeArguments),
     /// Write the manual pages of all commands into a directory, which is made
     #[command(hide = true)]
     Manual {

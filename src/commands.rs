@@ -1,4 +1,5 @@
-//! The commands that talk to the running process, and `manual`, `migrate`, `restore` and `schema`, which work without one.
+//! The commands that talk to the running process, and `manual`, `migrate`, `restore` and `schema`, which work without one,
+//! and `probe`, which asks one from outside.
 
 mod account;
 mod address;
@@ -12,6 +13,7 @@ mod keys;
 pub mod manual;
 pub mod migrate;
 mod node;
+pub mod probe;
 mod reindex;
 pub mod restore;
 pub mod schema;
@@ -53,6 +55,7 @@ pub fn run(config: &Config, command: &Command, json: bool) -> Result<(), Failure
             | Command::Config { .. }
             | Command::Manual { .. }
             | Command::Migrate { .. }
+            | Command::Probe(_)
             | Command::Restore { .. } => Ok(()),
         }
     })

@@ -14,6 +14,7 @@ use std::time::Duration;
 use toml::{Table, Value};
 
 pub use kind::Kind;
+pub use servers::read_password;
 pub use settings::{SETTINGS, Setting};
 pub use show::{to_json, to_toml};
 
@@ -307,8 +308,12 @@ fn contradiction(why: &str) -> ConfigError {
 /// Variables that begin with `SIGNET_` and set nothing: most likely one of ours, misspelt.
 pub fn unknown_variables(names: impl Iterator<Item = String>) -> Vec<String> {
     const OTHERS: [&str; 3] = ["SIGNET_CONFIG", "SIGNET_MASTER_KEY", "SIGNET_STEP"];
+    /// What `signet probe` is told, maybe in the same environment.
+    const PROBE: &str = "SIGNET_PROBE_";
     let is_known = |name: &String| {
-        OTHERS.contains(&name.as_str()) || SETTINGS.iter().any(|setting| setting.variable() == *name)
+        name.starts_with(PROBE)
+            || OTHERS.contains(&name.as_str())
+            || SETTINGS.iter().any(|setting| setting.variable() == *name)
     };
     let mut unknown: Vec<String> =
         names.filter(|name| name.starts_with("SIGNET_")).filter(|name| !is_known(name)).collect();

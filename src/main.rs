@@ -17,6 +17,7 @@ mod migrate;
 mod node;
 mod operator;
 mod periodic;
+mod probe;
 mod roles;
 mod start;
 mod storage;
@@ -44,7 +45,19 @@ fn main() -> ExitCode {
         }
         Err(error) => error.exit(),
     };
-    let ended = load(&arguments).and_then(|config| match &arguments.command {
+    let ended = match &arguments.command {
+        // It works where there is no configuration, or one that is wrong.
+        Some(Command::Probe(given)) => commands::probe::run(given, arguments.json),
+        _ => load(&arguments).and_then(|config| carry_out(&arguments, config)),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(arguments.json),
+    }
+}
+
+fn carry_out(arguments: &Arguments, config: Config) -> Result<(), Failure> {
+    match &arguments.command {
         None | Some(Command::All) => run(config, Roles::All),
         Some(Command::Lmtp) => run(config, Roles::Lmtp),
         Some(Command::Workers) => run(config, Roles::Workers),
@@ -65,10 +78,6 @@ fn main() -> ExitCode {
         Some(Command::Manual { directory }) => commands::manual::run(directory),
         Some(Command::Restore { from }) => commands::restore::run(&config, from.as_deref(), arguments.json),
         Some(command) => commands::run(&config, command, arguments.json),
-    });
-    match ended {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.report(arguments.json),
     }
 }
 

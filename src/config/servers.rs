@@ -113,7 +113,7 @@ fn login(config: &Config, server: &str) -> Result<Option<Login>, ConfigError> {
 }
 
 /// The first line of a file that nobody but its owner may read.
-fn read_password(path: &Path) -> Result<Zeroizing<String>, String> {
+pub fn read_password(path: &Path) -> Result<Zeroizing<String>, String> {
     let unreadable = |error: std::io::Error| format!("cannot be read: {error}");
     let file = File::open(path).map_err(unreadable)?;
     let metadata = file.metadata().map_err(unreadable)?;

@@ -221,6 +221,7 @@ fn every_default_is_in_its_range_and_every_variable_is_of_one_setting() {
 
 #[test]
 fn a_misspelt_variable_is_noticed() {
-    let names = ["SIGNET_DATA", "SIGNET_CONFIG", "SIGNET_DATTA", "HOME"].map(str::to_owned);
+    let names =
+        ["SIGNET_DATA", "SIGNET_CONFIG", "SIGNET_PROBE_SMTP", "SIGNET_DATTA", "HOME"].map(str::to_owned);
     assert_eq!(unknown_variables(names.into_iter()), ["SIGNET_DATTA"]);
 }

@@ -16,6 +16,7 @@ mod drift;
 mod migrate;
 #[cfg(feature = "servers")]
 mod names;
+mod probe;
 mod refusals;
 #[cfg(feature = "servers")]
 mod reindex;
