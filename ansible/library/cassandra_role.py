@@ -19,17 +19,39 @@ options:
   password: {description: Its password., type: str, required: true}
   keyspace: {description: The keyspace., type: str, required: true}
   datacenter: {description: Where its copies are., type: str, required: true}
-  copies: {description: "How many there are, where the keyspace is made.", type: int, required: true}
+  copies: {description: "How many there are, of it and of what Cassandra knows of roles.", type: int, required: true}
 author: The Signet authors
 """
+
+RETURN = """
+copies_changed: {description: "Whether a keyspace has another number of copies now, and all nodes are to be repaired.", type: bool, returned: always}
+"""
+
+# Cassandra's own, whose loss would lock everybody out.
+OF_CASSANDRA = ("system_auth", "system_distributed")
 
 
 def quoted(text):
     return "'" + text.replace("'", "''") + "'"
 
 
+def set_copies(session, wanted):
+    """Gives the keyspaces that are there their number of copies; whether any had another."""
+    changed = False
+    for keyspace in (wanted["keyspace"], *OF_CASSANDRA):
+        found = session.execute("SELECT replication FROM system_schema.keyspaces WHERE keyspace_name = %s", [keyspace]).one()
+        if found and found.replication.get(wanted["datacenter"], found.replication.get("replication_factor")) != str(wanted["copies"]):
+            session.execute(f"ALTER KEYSPACE {keyspace} WITH replication = {replication(wanted)}")
+            changed = True
+    return changed
+
+
+def replication(wanted):
+    return f"{{'class': 'NetworkTopologyStrategy', {quoted(wanted['datacenter'])}: {wanted['copies']}}}"
+
+
 def change(module):
-    """Does what is missing; whether anything was."""
+    """Does what is missing: whether anything was, and whether there are more or fewer copies now."""
     wanted = module.params
     changed = False
     session = connect(module, OPERATOR, wanted["operator_password"])
@@ -39,9 +61,9 @@ def change(module):
             module.fail_json(msg="the role cassandra has neither cassandra_operator_password nor the password of a new Cassandra")
         session.execute(f"ALTER ROLE {OPERATOR} WITH PASSWORD = {quoted(wanted['operator_password'])}")
         changed = True
+    copies_changed = set_copies(session, wanted)
     if not session.execute("SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name = %s", [wanted["keyspace"]]).one():
-        copies = f"{{'class': 'NetworkTopologyStrategy', {quoted(wanted['datacenter'])}: {wanted['copies']}}}"
-        session.execute(f"CREATE KEYSPACE IF NOT EXISTS {wanted['keyspace']} WITH replication = {copies}")
+        session.execute(f"CREATE KEYSPACE IF NOT EXISTS {wanted['keyspace']} WITH replication = {replication(wanted)}")
         changed = True
     own = connect(module, wanted["name"], wanted["password"])
     if own is None:
@@ -56,7 +78,7 @@ def change(module):
         session.execute(f"GRANT ALL PERMISSIONS ON KEYSPACE {wanted['keyspace']} TO {wanted['name']}")
         changed = True
     session.cluster.shutdown()
-    return changed
+    return {"changed": changed or copies_changed, "copies_changed": copies_changed}
 
 
 def main():
@@ -65,7 +87,7 @@ def main():
     options |= {name: {"type": "int", "required": True} for name in ("port", "copies")}
     options |= {name: {"type": "str", "required": True, "no_log": True} for name in ("operator_password", "password")}
     module = AnsibleModule(argument_spec=options)
-    module.exit_json(changed=change(module))
+    module.exit_json(**change(module))
 
 
 if __name__ == "__main__":
