@@ -108,6 +108,11 @@ def cassandra() -> pathlib.Path:
     return kit("cassandra", lambda made: download("cassandra", made))
 
 
+def jmx_exporter() -> pathlib.Path:
+    """The jar by which Prometheus asks Cassandra."""
+    return next(kit("jmx_exporter", lambda made: download("jmx_exporter", made)).glob("jmx_prometheus_javaagent-*.jar"))
+
+
 def elasticsearch(name: str) -> pathlib.Path:
     """A folder with the server in `lib`, the module that serves HTTP in `transport-netty4`, our launcher in `classes`, and in
     `native` what it takes from the system."""

@@ -66,6 +66,7 @@ def settings(home: pathlib.Path) -> dict:
         },
         # Nobody else is in this ring: do not wait for them.
         "cassandra_java_options": ["-Dcassandra.ring_delay_ms=2000", "-Dcassandra.skip_wait_for_gossip_to_settle=0"],
+        "cassandra_exporter": str(kits.jmx_exporter()),
         "elasticsearch_archive": str(home / "elasticsearch.tar"),
         "elasticsearch_version": kits.ELASTICSEARCH[VERSION].version,
         "elasticsearch_heap": "512m",

@@ -17,6 +17,7 @@ CACHE = pathlib.Path(os.environ.get("SIGNET_HOSTS", "/var/cache/signet-hosts"))
 NETWORK = "10.97.0"
 HERE = f"{NETWORK}.1"
 BRIDGE = "signet-hosts"
+PLATFORM = "mail.example.org"
 PACKAGES_PORT = 3142
 # What Debian's installer puts on a host beside the base: enough for ssh and Ansible.
 INCLUDED = "systemd,systemd-sysv,dbus,openssh-server,python3,python3-apt,iproute2,ca-certificates,procps"
@@ -66,7 +67,9 @@ class Host:
         run("mount", "-t", "overlay", "overlay", "-o", layers, self.root)
         (self.root / "etc/hostname").write_text(self.name + "\n")
         # As the installer writes it.
-        (self.root / "etc/hosts").write_text(f"127.0.0.1 localhost\n127.0.1.1 {self.name}\n::1 localhost ip6-localhost ip6-loopback\n")
+        local = f"127.0.0.1 localhost\n127.0.1.1 {self.name}\n::1 localhost ip6-localhost ip6-loopback\n"
+        # And as the DNS would say where the platform is.
+        (self.root / "etc/hosts").write_text(f"{local}{NETWORK}.11 {PLATFORM}\n")
         # Nobody answers there, and says so at once.
         (self.root / "etc/resolv.conf").write_text(f"nameserver {HERE}\n")
         (self.root / "root/.ssh").mkdir(mode=0o700, exist_ok=True)

@@ -6,6 +6,7 @@ import selectors
 import socket
 import time
 
+import monitoring
 from hosts import Host, Hosts
 from playbooks import DOMAIN, Platform
 from signet import PASSWORD, Story, wait_until
@@ -31,6 +32,9 @@ WRONG = [
     ("api_hostname", "a b.example.org"),
     ("smtp_port", 0),
     ("api_port", 70000),
+    ("virtual_addresses", ["192.0.2.10"]),
+    ("virtual_interface", "eth 0"),
+    ("virtual_router", 256),
     ("tls_certificate", "one.pem"),
     ("authority_passphrase", "short"),
     ("certificate_days", 10),
@@ -39,6 +43,15 @@ WRONG = [
     ("ssh_networks", ["everywhere"]),
     ("automatic_updates", "perhaps"),
     ("signet_settings", ["a"]),
+    ("prometheus_days", 0),
+    ("alertmanager_settings", "a"),
+    ("existing_prometheus", ["elsewhere"]),
+    ("existing_prometheus_directory", "here"),
+    ("grafana_prometheus", "here"),
+    ("probe_smtp", "mail.example.org"),
+    ("probe_api", "http://mail.example.org"),
+    ("probe_account", "probe@example.net"),
+    ("probe_password", "short"),
 ]
 
 
@@ -83,6 +96,7 @@ def tell(story: Story, platform: Platform, hosts: Hosts) -> None:
     mail_comes_in(story, platform, host)
     signet_is_away(story, platform, host)
     the_host_is_closed(story, host)
+    monitoring.tell(story, platform, hosts)
     wrong_variables_are_named(story, platform)
     with story.step("the package that is removed leaves no process, and the data and the keys, with which all is there again"):
         host.run("apt-get -y purge signet")
