@@ -3,9 +3,12 @@
 import collections
 import hashlib
 import json
+import os
 import pathlib
 import re
+import shutil
 import smtplib
+import sys
 import threading
 
 import alerts
@@ -15,8 +18,12 @@ import monitoring
 import single
 from hosts import Host, Hosts, run
 from playbooks import DOMAIN, Platform
-from signet import PASSWORD, Client, Story, wait_until
+from signet import PASSWORD, ROOT, Client, Story, wait_until
 from single import ANNA, SENDER, UNKNOWN, message
+
+sys.path.insert(0, str(ROOT / "tests/faults"))
+
+import next_version  # noqa: E402
 
 # Each variable that a cluster has besides, with what it cannot be.
 WRONG = [
@@ -156,6 +163,7 @@ def the_package_is_upgraded(story: Story, platform: Platform, hosts: Hosts) -> N
     """Under mail and calls that come in all the while, by every host."""
     newer = hosts.home / "signet_0.1.1_amd64.deb"
     make_newer(platform.package, newer, hosts.home / "newer")
+    before = schema_versions(hosts.all[0])
     platform.set(signet_package=str(newer))
     stop = threading.Event()
     senders = [Sender(number, platform, host, stop) for number, host in enumerate(hosts.all)]
@@ -169,6 +177,8 @@ def the_package_is_upgraded(story: Story, platform: Platform, hosts: Hosts) -> N
             each.join(120)
         for host in hosts.all:
             assert "0.1.1" in host.run("dpkg-query --show signet")
+        # Its tables are of a later version.
+        assert schema_versions(hosts.all[0]) == (before[0] + 1, before[1] + 1)
         nodes = json.loads(hosts.all[0].run(f"{SIGNET} --json node list"))["items"]
         assert len(nodes) == 9 and all(node["state"] == "ready" for node in nodes), nodes
         assert {node["host"] for node in nodes} == set(NAMES), nodes
@@ -359,11 +369,19 @@ class Reader(load.Reader):
 
 
 def make_newer(package: pathlib.Path, target: pathlib.Path, workplace: pathlib.Path) -> None:
-    """The same program as a package of a later version."""
+    """A package of a later version, whose program needs tables of a later version too; SIGNET_NEXT names that program, else it is built."""
     run("dpkg-deb", "--raw-extract", package, workplace)
     control = workplace / "DEBIAN/control"
     control.write_text(re.sub(r"^Version: .*$", "Version: 0.1.1", control.read_text(), flags=re.MULTILINE))
+    (built := target.parent / "next").mkdir()
+    shutil.copy(os.environ.get("SIGNET_NEXT") or next_version.build_next(built), workplace / "usr/bin/signet")
     run("dpkg-deb", "--root-owner-group", "--build", workplace, target)
+
+
+def schema_versions(host: Host) -> tuple[int, int]:
+    """Of the tables that the servers have, and that the installed program needs."""
+    shown = json.loads(host.run("systemd-run --quiet --pipe --wait --collect --unit=signet-command signet --json schema show"))
+    return shown["servers"], shown["program"]
 
 
 def ready() -> str:
