@@ -64,7 +64,7 @@ def tell(story: Story, platform: Platform, hosts: Hosts) -> None:
             try:
                 for number in struck:
                     hosts.all[number].run(done)
-                wait_until("they are raised", lambda: raised(platform, hosts, expected), RAISED + 90)
+                wait_until("they are raised", lambda: raised(platform, hosts, expected), RAISED)
             finally:
                 seen |= alerts(first)
                 for number in struck:
