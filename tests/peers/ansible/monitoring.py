@@ -12,8 +12,8 @@ from signet import ROOT, Story, wait_until
 
 ROLE = ROOT / "ansible/roles/monitoring/files"
 PROMETHEUS, ALERTMANAGER = 9090, 9093
-# Numbers that are there once something has happened; and those of the clock, which is the machine's and not a container's.
-SELDOM = re.compile(r"signet_(backup|drift|lmtp_connections_refused)_|node_timex_")
+# Numbers that are there once something has happened; and those that not every kernel counts, or not for a container.
+SELDOM = re.compile(r"signet_(backup|drift|lmtp_connections_refused)_|node_(timex|pressure|disk|vmstat)_")
 PYTHON = "python3 -c"
 # Those that only a cluster has.
 OF_CLUSTERS = re.compile(r"(cassandra|elasticsearch|jvm|rabbitmq|redis)_|signet_(cache_up|queue_up|clock_distance_seconds)")
