@@ -203,12 +203,14 @@ impl Instance {
         if self.row(&account_row(id)).await?.is_none() {
             return Ok(None);
         }
-        self.backend.queue.publish(vec![Job::PurgeAccount { account: id }]).await?;
-        let epoch = self.destroy_account(id).await?;
+        // Whoever gets the job waits for this process: a worker elsewhere would begin an epoch in its own key files.
+        let job = self.backend.queue.publish(vec![Job::PurgeAccount { account: id }]);
+        let epoch = self.destroy_account(id, job).await?;
         Ok(Some(Purged { epoch }))
     }
 
-    async fn destroy_account(&self, id: AccountId) -> Result<u32> {
+    /// `first` is done once no other process can change keys.
+    async fn destroy_account(&self, id: AccountId, first: impl Future<Output = Result<()>>) -> Result<u32> {
         self.end_sessions(id).await?;
         let purge = RowKey::new(Table::Purges, [], *id.as_bytes());
         let mut rows =
@@ -216,7 +218,7 @@ impl Instance {
         for (hash, _) in self.account_rows(Table::AddressesByAccount, id).await? {
             rows.push(Write::Delete(RowKey::new(Table::Addresses, hash, [])));
         }
-        let epoch = self.keyring.destroy(id, rows).await?;
+        let epoch = self.keyring.destroy(id, rows, first).await?;
         self.counts.invalidate(&id);
         self.quotas.invalidate(&id);
         Ok(epoch)
@@ -226,7 +228,7 @@ impl Instance {
     /// still.
     pub async fn remove_account_remains(&self, id: AccountId) -> Result<()> {
         if self.row(&account_row(id)).await?.is_some() {
-            self.destroy_account(id).await?;
+            self.destroy_account(id, std::future::ready(Ok(()))).await?;
         }
         self.backend.index.remove_account(id).await?;
         self.backend.blobs.remove_account(id).await?;

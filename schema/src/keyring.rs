@@ -231,10 +231,18 @@ impl Keyring {
 
     /// Destroys the account's key: its wrapped key is deleted with `rows`, all others are wrapped under a new epoch,
     /// and the old epoch's key is destroyed. When it returns, no copy of the store opens the account any more. An account
-    /// whose key is gone already is left at that.
-    pub(crate) async fn destroy(&self, account: AccountId, rows: Vec<Write>) -> Result<u32> {
+    /// whose key is gone already is left at that. `first` is done before, when no other process can change keys.
+    pub(crate) async fn destroy(
+        &self,
+        account: AccountId,
+        rows: Vec<Write>,
+        first: impl Future<Output = Result<()>>,
+    ) -> Result<u32> {
         let mut turn = self.begin(PATIENCE).await?;
-        let epoch = self.destroy_in_turn(account, rows, &mut turn).await;
+        let epoch = match first.await {
+            Ok(()) => self.destroy_in_turn(account, rows, &mut turn).await,
+            Err(error) => Err(error),
+        };
         self.end(turn).await;
         epoch
     }

@@ -1,6 +1,7 @@
 //! Several nodes on one store, each with the key files: shared, or copies.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use embedded::{Embedded, Options};
 use schema::{AccountId, Instance, Settings, SystemClock};
@@ -104,6 +105,32 @@ async fn a_node_with_an_old_copy_changes_nothing_until_it_gets_the_new_one() {
     let claire = create(&one, "claire").await.unwrap();
     for account in [anna, boris, claire] {
         assert!(opens(&nodes.open("other").await, account).await);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_with_a_copy_of_the_key_files_leaves_a_purge_to_who_was_asked() {
+    let nodes = Nodes::new();
+    nodes.copy("one", "other");
+    let (one, other) = (nodes.open("one").await, nodes.open("other").await);
+    one.add_domain("one.example").await.unwrap();
+    for round in 0..5 {
+        let gone = create(&one, &format!("gone{round}")).await.unwrap();
+        nodes.copy("one", "other");
+        let epochs = || std::fs::read(nodes.key("other").with_extension("epochs")).unwrap();
+        let (before, worker) = (epochs(), other.clone());
+        let working = tokio::spawn(async move {
+            let wait = Duration::from_secs(30);
+            let leased = worker.backend.queue.lease(1, wait, wait).await.unwrap();
+            worker.backend.queue.ack(&[leased[0].id]).await.unwrap();
+            while let Err(error) = worker.remove_account_remains(gone).await {
+                assert!(error.is_transient(), "{error}");
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        });
+        assert_eq!(one.purge_account(gone).await.unwrap().unwrap().epoch, 2 + round);
+        working.await.unwrap();
+        assert_eq!(epochs(), before);
     }
 }
 
