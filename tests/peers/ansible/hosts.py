@@ -19,6 +19,7 @@ HERE = f"{NETWORK}.1"
 BRIDGE = "signet-hosts"
 PLATFORM = "mail.example.org"
 PACKAGES_PORT = 3142
+INOTIFY = pathlib.Path("/proc/sys/fs/inotify/max_user_instances")
 # What Debian's installer puts on a host beside the base: enough for ssh and Ansible.
 INCLUDED = "systemd,systemd-sysv,dbus,openssh-server,python3,python3-apt,iproute2,ca-certificates,procps"
 
@@ -54,6 +55,8 @@ class Host:
 
     def __init__(self, hosts: "Hosts", name: str, number: int):
         self.hosts, self.name, self.address = hosts, name, f"{NETWORK}.{10 + number}"
+        # This machine's end of its line.
+        self.end = f"sig-{number}"
         self.home = hosts.home / name
         self.root = self.home / "root"
         self.namespace = f"signet-{name}"
@@ -69,7 +72,7 @@ class Host:
         # As the installer writes it.
         local = f"127.0.0.1 localhost\n127.0.1.1 {self.name}\n::1 localhost ip6-localhost ip6-loopback\n"
         # And as the DNS would say where the platform is.
-        (self.root / "etc/hosts").write_text(f"{local}{NETWORK}.11 {PLATFORM}\n")
+        (self.root / "etc/hosts").write_text(f"{local}{self.hosts.platform} {PLATFORM}\n")
         # Nobody answers there, and says so at once.
         (self.root / "etc/resolv.conf").write_text(f"nameserver {HERE}\n")
         (self.root / "root/.ssh").mkdir(mode=0o700, exist_ok=True)
@@ -80,17 +83,16 @@ class Host:
         suites = {"debian": ["bookworm", "bookworm-updates"], "debian-security": ["bookworm-security"]}
         lines = [f"deb http://{HERE}:{PACKAGES_PORT}/{name} {suite} main\n" for name in suites for suite in suites[name]]
         (self.root / "etc/apt/sources.list").write_text("".join(lines))
-        end = f"sig-{self.name}"
         # One of before may outlive its network for a while.
-        subprocess.run(["ip", "link", "delete", end], capture_output=True)
+        subprocess.run(["ip", "link", "delete", self.end], capture_output=True)
         run("ip", "netns", "add", self.namespace)
-        run("ip", "link", "add", end, "type", "veth", "peer", "name", "eth0", "netns", self.namespace)
-        run("ip", "link", "set", end, "master", BRIDGE, "up")
-        for words in (f"addr add {self.address}/24 dev eth0", "link set eth0 up", "link set lo up"):
-            run("ip", "-n", self.namespace, *words.split())
+        run("ip", "link", "add", self.end, "type", "veth", "peer", "name", "eth0", "netns", self.namespace)
+        run("ip", "link", "set", self.end, "master", BRIDGE, "up")
 
     def start(self) -> None:
         """Returns when it can be logged into."""
+        for words in (f"addr add {self.address}/24 dev eth0", "link set eth0 up", "link set lo up"):
+            run("ip", "-n", self.namespace, *words.split())
         command = ["systemd-nspawn", f"--directory={self.root}", "--boot", "--register=no", "--keep-unit", "--resolv-conf=off"]
         command += ["--capability=CAP_NET_ADMIN", f"--network-namespace-path=/run/netns/{self.namespace}", f"--hostname={self.name}"]
         groups = [root / self.namespace for root in control_groups()]
@@ -127,6 +129,9 @@ class Host:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        # With its kernel all of its addresses are gone.
+        for words in ("link set eth0 down", "addr flush dev eth0"):
+            run("ip", "-n", self.namespace, *words.split())
 
     def replace(self) -> None:
         """Another machine with the same name and address, on which nothing is."""
@@ -158,6 +163,8 @@ class Hosts:
         home.mkdir()
         self.home, self.base, self.all = home, CACHE / "debian-12", []
         self.packages = None
+        # By which address the world knows the platform.
+        self.platform = f"{NETWORK}.11"
         CACHE.mkdir(parents=True, exist_ok=True)
         # One at a time: they have their addresses and the bridge to themselves.
         self.lock = open(CACHE / "lock", "w")
@@ -170,6 +177,9 @@ class Hosts:
             shutil.rmtree(fresh, ignore_errors=True)
             run("debootstrap", "--variant=minbase", f"--include={INCLUDED}", "bookworm", fresh, sources()["debian"])
             fresh.rename(self.base)
+        # Each host's systemd and journal watch many files, all as one user.
+        self.watches = INOTIFY.read_text()
+        INOTIFY.write_text(str(max(int(self.watches), 8192)))
         run("ip", "link", "add", BRIDGE, "type", "bridge")
         run("ip", "addr", "add", f"{HERE}/24", "dev", BRIDGE)
         run("ip", "link", "set", BRIDGE, "up")
@@ -188,6 +198,7 @@ class Hosts:
             self.packages.terminate()
             self.packages.wait()
         self.clear()
+        INOTIFY.write_text(self.watches)
 
     def clear(self) -> None:
         """What a run that was killed left behind."""
@@ -216,7 +227,7 @@ class Hosts:
             # What a package's name stands for never changes; the lists do.
             f"proxy_cache_valid 200 60d;\n"
             f"map $uri $changes {{ ~\\.deb$ 0; default 1; }}\nproxy_no_cache $changes;\nproxy_cache_bypass $changes;\n"
-            f"server {{ listen {HERE}:{PACKAGES_PORT};\n{locations}}}\n}}\n"
+            f"server {{ listen {HERE}:{PACKAGES_PORT};\nlocation /vendors/ {{ alias {self.home}/vendors/; }}\n{locations}}}\n}}\n"
         )
         with open(here / "output", "ab") as output:
             command = ["nginx", "-c", here / "nginx.conf", "-e", here / "log"]

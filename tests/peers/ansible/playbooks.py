@@ -10,11 +10,14 @@ import shutil
 import smtplib
 import ssl
 import subprocess
+from typing import NamedTuple
 
 from hosts import Host, Hosts
 from signet import ROOT, Client
 
 DOMAIN = "example.org"
+# The longest one makes nineteen hosts.
+PLAY_SECONDS = 5400
 
 
 class Run:
@@ -54,6 +57,8 @@ class Platform:
         self.home, self.package = home, package
         shutil.copytree(ROOT / "ansible/inventories" / inventory, home)
         self.settings: dict = {"signet_package": str(package.resolve())}
+        # Of single hosts, by name.
+        self.settings_of: dict[str, dict] = {}
         self.environment = os.environ | {
             "ANSIBLE_CONFIG": str(ROOT / "ansible/ansible.cfg"),
             "ANSIBLE_VAULT_PASSWORD_FILE": str(home / ".vault-password"),
@@ -63,7 +68,7 @@ class Platform:
 
     def command(self, *command, must: bool = True) -> subprocess.CompletedProcess:
         line = [str(each) for each in command]
-        done = subprocess.run(line, env=self.environment, text=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=1800)
+        done = subprocess.run(line, env=self.environment, text=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=PLAY_SECONDS)
         assert not must or done.returncode == 0, f"{' '.join(line[:2])} … ended with {done.returncode}: {(done.stdout + done.stderr)[-3000:]}"
         return done
 
@@ -71,7 +76,7 @@ class Platform:
         """Says in the inventory how the hosts are reached."""
         for host in hosts.all:
             (self.home / "host_vars").mkdir(exist_ok=True)
-            (self.home / "host_vars" / f"{host.name}.json").write_text(json.dumps({"ansible_host": host.address}))
+            (self.home / "host_vars" / f"{host.name}.json").write_text(json.dumps({"ansible_host": host.address} | self.settings_of.get(host.name, {})))
         self.settings |= {"ansible_user": "root", "ansible_ssh_common_args": f"-F {hosts.home}/ssh_config"}
         self.set()
 
@@ -114,15 +119,21 @@ class Platform:
         """Trusts the platform's authority alone."""
         return ssl.create_default_context(cafile=str(self.home / ".authority/authority.crt"))
 
-    def smtp(self, host: Host) -> smtplib.SMTP:
+    def smtp(self, host: "Host | Address") -> smtplib.SMTP:
         """A session with the platform's SMTP port, over TLS."""
         session = Session(host.address, 25, local_hostname="outside.example.net", timeout=60)
         session.starttls(context=self.trust())
         session.ehlo()
         return session
 
-    def client(self, host: Host) -> "TlsClient":
+    def client(self, host: "Host | Address") -> "TlsClient":
         return TlsClient(host.address, self.trust())
+
+
+class Address(NamedTuple):
+    """One that no host has for itself."""
+
+    address: str
 
 
 class Session(smtplib.SMTP):
@@ -139,6 +150,8 @@ class TlsClient(Client):
     def __init__(self, address: str, trust: ssl.SSLContext):
         super().__init__(443)
         self.address, self.trust = address, trust
+        # Whence it calls: from wherever this machine would, else.
+        self.source: tuple[str, int] | None = None
 
     def connect(self) -> http.client.HTTPConnection:
-        return http.client.HTTPSConnection(self.address, self.port, timeout=60, context=self.trust)
+        return http.client.HTTPSConnection(self.address, self.port, timeout=60, context=self.trust, source_address=self.source)
