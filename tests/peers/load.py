@@ -35,6 +35,7 @@ class Sender(threading.Thread):
     """One session that sends message after message, each to one account or two, until each was taken."""
 
     KIND = ""
+    PAUSE = PAUSE
 
     def __init__(self, number: int, proxy: Haproxy, accounts: list[str], stop: threading.Event):
         super().__init__(daemon=True)
@@ -47,7 +48,7 @@ class Sender(threading.Thread):
 
     def run(self) -> None:
         turn = 0
-        while not self.stop.wait(PAUSE):
+        while not self.stop.wait(self.PAUSE):
             subject = f"Load {self.KIND} {self.number} {turn}"
             first = (self.number + turn) % len(self.accounts)
             recipients = self.accounts[first : first + 1 + turn % 2]
@@ -108,6 +109,8 @@ class SmtpSender(Sender):
 class Reader(threading.Thread):
     """A client that makes one idempotent call after another, and each that fails once more."""
 
+    PAUSE = CALL_PAUSE
+
     def __init__(self, number: int, proxy: Haproxy, account: str, stop: threading.Event):
         super().__init__(daemon=True)
         self.client = TlsClient(proxy, f"127.0.0.{70 + number}").log_in(account)
@@ -127,7 +130,7 @@ class Reader(threading.Thread):
 
     def read(self, path: str):
         """The answer's JSON, None when there is none."""
-        self.stop.wait(CALL_PAUSE)
+        self.stop.wait(self.PAUSE)
         self.calls += 1
         for failures in (self.hidden, self.seen):
             try:

@@ -23,15 +23,13 @@ SOON = 60
 
 def tell(story: Story, platform: "playbooks.Platform", hosts: Hosts) -> None:
     first = hosts.all[0]
-    with story.step("Prometheus reaches everything on every host"):
-        wait_until("all is measured", lambda: len(ups(first)) >= targets(first) and set(ups(first).values()) == {"1"}, 120)
+    all_is_reached(story, first)
     with story.step("there is every number that rules and dashboards ask for"):
         wait_until("the probe has run", lambda: "signet_probe_success" in names(first), SOON)
         wanted = {name for name in named() if not SELDOM.match(name) and (len(hosts.all) > 1 or not OF_CLUSTERS.match(name))}
         missing = wanted - names(first)
         assert not missing, sorted(missing)
-    with story.step("no alert is raised while all is well"):
-        assert not alerts(first), alerts(first)
+    nothing_is_raised(story, first)
     with story.step("the probe sees within a minute that nothing works off jobs, and that something does again"):
         assert first.ssh("systemctl start signet-probe").returncode == 0, first.ssh("journalctl -u signet-probe -n 5").stdout
         stop_workers(hosts, "stop")
@@ -40,6 +38,16 @@ def tell(story: Story, platform: "playbooks.Platform", hosts: Hosts) -> None:
         print(f"# probe: {time.monotonic() - begun:.0f} s until Prometheus knew", flush=True)
         stop_workers(hosts, "start")
         wait_until("all is well again", lambda: value(first, "signet_probe_success") == "1", 2 * SOON)
+
+
+def all_is_reached(story: Story, host: Host) -> None:
+    with story.step("Prometheus reaches everything on every host"):
+        wait_until("all is measured", lambda: len(ups(host)) >= targets(host) and set(ups(host).values()) == {"1"}, 120)
+
+
+def nothing_is_raised(story: Story, host: Host) -> None:
+    with story.step("no alert is raised while all is well"):
+        assert not alerts(host), alerts(host)
 
 
 def stop_workers(hosts: Hosts, verb: str) -> None:
