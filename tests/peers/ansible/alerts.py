@@ -12,9 +12,10 @@ from typing import NamedTuple
 
 import monitoring
 import strikes
+import three
 from hosts import Host, Hosts
 from playbooks import Platform, TlsClient
-from signet import Story, wait_until
+from signet import PASSWORD, Story, wait_until
 
 RULES = "/etc/prometheus/rules"
 MEASURED = "/var/lib/prometheus/node-exporter"
@@ -208,6 +209,14 @@ FAULTS = [
 
 
 def tell(story: Story, platform: Platform, hosts: Hosts) -> None:
+    three.make(platform, hosts)
+    platform.play("site.yml").must_pass()
+    hosts.all[0].run(f"{three.SIGNET} account create {strikes.ANNA} --password-stdin", PASSWORD + "\n")
+    monitoring.all_is_reached(story, hosts.all[0])
+    are_raised(story, platform, hosts)
+
+
+def are_raised(story: Story, platform: Platform, hosts: Hosts) -> None:
     first, seen = hosts.all[0], set()
     client = platform.client(first).log_in(strikes.ANNA)
     first.run(f"cp -r {RULES} /var/tmp/rules && sed -i -E {shlex.quote('; '.join(CUT))} {RULES}/*.yml && systemctl reload prometheus")

@@ -11,7 +11,7 @@ import monitoring
 from hosts import NETWORK, Host, Hosts, run
 from playbooks import Address, Platform
 from signet import PASSWORD, Story, wait_until
-from single import ANNA, SENDER, UNKNOWN, the_platform_is_made
+from single import ANNA, SENDER, UNKNOWN, the_platform_is_made, verdicts_are_ours
 from three import SIGNET, deliver, deliver_at_last
 from vendors import FORGED, MARK, SUITE, TOO_NEW, Vendors
 
@@ -46,6 +46,8 @@ def tell(story: Story, platform: Platform, hosts: Hosts) -> None:
     hosts.platform = SHARED.address
     here = {name: hosts.add(name) for name in NAMES}
     platform.settings |= archives.settings(hosts.home / "archives") | {"virtual_addresses": [f"{SHARED.address}/24"], "virtual_interface": "eth0"}
+    # One of three hosts of Cassandra can be done without.
+    platform.settings |= {"cassandra_copies": 2}
     platform.settings |= {"existing_prometheus": [f"{NETWORK}.1"], "existing_prometheus_directory": str(platform.home / ".prometheus")}
     vendors = by_source(platform, hosts, here)
     # Where a Grafana would be.
@@ -59,6 +61,7 @@ def tell(story: Story, platform: Platform, hosts: Hosts) -> None:
     what_is_not_the_vendors_is_refused(story, platform, here, vendors)
     it_is_measured(story, platform, here)
     the_address_is_shared(story, platform, here)
+    another_filter_is_asked(story, platform, here)
     hosts_are_lost(story, platform, hosts, here)
 
 
@@ -202,9 +205,19 @@ def the_address_is_shared(story: Story, platform: Platform, here: dict[str, Host
         assert owners() == [first]
 
 
+def another_filter_is_asked(story: Story, platform: Platform, here: dict[str, Host]) -> None:
+    platform.rename_hosts("    rspamd: *edge\n", "    rspamd: *edge\n    amavis: *edge\n")
+    platform.set(content_filter="amavis")
+    with story.step("amavis is asked in place of rspamd, which is stopped"):
+        platform.play("site.yml", "--tags", "rspamd,amavis,postfix").must_pass()
+        for name in ("edge1", "edge2"):
+            assert here[name].ssh("systemctl is-active amavis rspamd").stdout == "active\ninactive\n"
+    verdicts_are_ours(story, platform, SHARED, platform.client(SHARED).log_in(ANNA))
+
+
 def hosts_are_lost(story: Story, platform: Platform, hosts: Hosts, here: dict[str, Host]) -> None:
     """None of them comes back, and what each kept others keep already."""
-    for name in ("lmtp2", "elasticsearch3", "rabbitmq3"):
+    for name in ("lmtp2", "elasticsearch3", "rabbitmq3", "cassandra3"):
         lost = here.pop(name)
         lost.stop()
         with story.step(f"remove-node.yml takes {name} out, which is lost"):

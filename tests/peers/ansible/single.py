@@ -9,7 +9,7 @@ import time
 
 import monitoring
 from hosts import Host, Hosts
-from playbooks import DOMAIN, Platform
+from playbooks import DOMAIN, Address, Platform, TlsClient
 from signet import PASSWORD, Story, wait_until
 
 ANNA, UNKNOWN, ELSEWHERE = f"anna@{DOMAIN}", f"nobody@{DOMAIN}", "boris@example.net"
@@ -24,6 +24,7 @@ REQUIRED = ["signet_backend", "signet_package", "mail_hostname", "mail_domains",
 WRONG = [
     ("signet_backend", "other"),
     ("signet_package", ""),
+    ("signet_package", "/nowhere/signet.deb"),
     ("signet_checksum", "sha512"),
     ("mail_hostname", "mail"),
     ("mail_domains", []),
@@ -39,11 +40,15 @@ WRONG = [
     ("virtual_interface", "eth 0"),
     ("virtual_router", 256),
     ("tls_certificate", "one.pem"),
+    ("tls_certificate", "one.pem", {"tls_key": "/etc/hostname"}),
+    ("tls_key", "/nowhere/key.pem", {"tls_certificate": "/etc/hostname"}),
+    ("authority_directory", "here"),
     ("authority_passphrase", "short"),
     ("certificate_days", 10),
     ("certificate_renewal_days", 0),
     ("ssh_port", "x"),
     ("ssh_networks", ["everywhere"]),
+    ("log_days", 0),
     ("automatic_updates", "perhaps"),
     ("signet_settings", ["a"]),
     ("prometheus_days", 0),
@@ -122,6 +127,15 @@ def mail_comes_in(story: Story, platform: Platform, host: Host) -> None:
         raw = re.sub(rb"(?im)^(x-spam-status|authentication-results):[^\n]*\n([ \t][^\n]*\n)*", b"", client.raw(head["id"]))
         assert raw.endswith(message("First mail")), raw
         client.wait_until_indexed("subject:first", 1)
+    verdicts_are_ours(story, platform, host, client)
+    with story.step("an unknown recipient is refused at RCPT, and so is one elsewhere"):
+        with platform.smtp(host) as session:
+            session.mail(SENDER)
+            assert session.rcpt(UNKNOWN)[0] == 550
+            assert session.rcpt(ELSEWHERE)[0] == 554
+
+
+def verdicts_are_ours(story: Story, platform: Platform, host: Host | Address, client: TlsClient) -> None:
     with story.step("a verdict that the sender wrote himself is taken out, and ours put in"):
         own = b"X-Spam-Status: No, forged\r\nAuthentication-Results: mail.example.org; dkim=pass\r\n"
         with platform.smtp(host) as session:
@@ -129,11 +143,13 @@ def mail_comes_in(story: Story, platform: Platform, host: Host) -> None:
         raw = client.raw(client.wait_for_subject("Forged verdict")["id"]).lower()
         assert raw.count(b"x-spam-status:") == 1 and b"forged\r\n" not in raw.partition(b"subject:")[0], raw
         assert b"dkim=pass" not in raw, raw
-    with story.step("an unknown recipient is refused at RCPT, and so is one elsewhere"):
+    with story.step("what stands in an attached message stays as it is"):
+        attached = b"\r\n".join([b"--part", b"Content-Type: message/rfc822", b"", own + message("Attached"), b"--part--", b""])
+        head = message("With a message").partition(b"\r\n\r\n")[0] + b"\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=part\r\n\r\n"
         with platform.smtp(host) as session:
-            session.mail(SENDER)
-            assert session.rcpt(UNKNOWN)[0] == 550
-            assert session.rcpt(ELSEWHERE)[0] == 554
+            assert session.sendmail(SENDER, [ANNA], head + attached) == {}
+        raw = client.raw(client.wait_for_subject("With a message")["id"])
+        assert raw.endswith(b"\r\n\r\n" + attached), raw
 
 
 def signet_is_away(story: Story, platform: Platform, host: Host) -> None:
@@ -144,7 +160,8 @@ def signet_is_away(story: Story, platform: Platform, host: Host) -> None:
             session.mail(SENDER)
             assert session.rcpt(f"somebody@{DOMAIN}")[0] == 450
         # Beside what the probe has sent meanwhile.
-        assert ANNA in host.run("postqueue -j")
+        waiting = host.run("postqueue -j")
+        assert waiting.count(f'"address": "{ANNA}"') == 1, waiting
     with story.step("once it is back, that mail is there"):
         host.run("systemctl start signet-all")
         answered = lambda: platform.client(host).call("GET", "/v1/openapi.json").status == 200  # noqa: E731

@@ -80,7 +80,7 @@ class Vendors:
 
     def build(self, tree: pathlib.Path, target: pathlib.Path) -> None:
         # What is in the archives is for nobody but who made them.
-        run("chmod", "--recursive", "u=rwX,go=rX", tree / "usr", tree / "etc")
+        run("chmod", "--recursive", "u=rwX,go=rX", *(each for each in tree.iterdir() if each.name != "DEBIAN"))
         run("dpkg-deb", "--root-owner-group", "-Znone", "--build", tree, target)
         shutil.rmtree(tree)
 
