@@ -129,7 +129,10 @@ async fn a_worker_with_a_copy_of_the_key_files_leaves_a_purge_to_who_was_asked()
             }
         });
         assert_eq!(one.purge_account(gone).await.unwrap().unwrap().epoch, 2 + round);
-        tokio::time::timeout(Duration::from_secs(60), working).await.expect("the worker has not ended").unwrap();
+        tokio::time::timeout(Duration::from_secs(60), working)
+            .await
+            .expect("the worker has not ended")
+            .unwrap();
         assert_eq!(epochs(), before);
     }
 }
