@@ -4,6 +4,17 @@ use std::time::Duration;
 
 use crate::reply::Reply;
 
+const RECIPIENTS: &str = "signet_lmtp_recipients_total";
+/// Last replies that are counted from 0: the first fault after a start would be no increase of a counter that begins with it.
+const LOOKED_FOR: [Reply; 6] = [
+    Reply::FAULT,
+    Reply::NO_ROOM,
+    Reply::UNKNOWN_ADDRESS,
+    Reply::UNKNOWN_DOMAIN,
+    Reply::TOO_BIG,
+    Reply::BARE_LF,
+];
+
 /// Counters that are asked for once, not at every message.
 pub(crate) struct Metrics {
     kept: metrics::Counter,
@@ -14,9 +25,9 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     pub(crate) fn new() -> Self {
-        let (recipients, connections) = ("signet_lmtp_recipients_total", "signet_lmtp_connections");
+        let connections = "signet_lmtp_connections";
         metrics::describe_counter!(
-            recipients,
+            RECIPIENTS,
             "Recipients by their last reply: accepted, refused or deferred, and why"
         );
         metrics::describe_gauge!(connections, "Connections open now");
@@ -27,8 +38,11 @@ impl Metrics {
             metrics::Unit::Seconds,
             "From the end of a message's content to its replies"
         );
+        for reply in LOOKED_FOR {
+            recipients(reply).increment(0);
+        }
         Self {
-            kept: metrics::counter!(recipients, "outcome" => "accepted", "reason" => "2.0.0"),
+            kept: recipients(Reply::KEPT),
             seconds: metrics::histogram!("signet_lmtp_keep_seconds"),
             connections: metrics::gauge!(connections),
             connections_total: metrics::counter!("signet_lmtp_connections_total"),
@@ -41,13 +55,7 @@ impl Metrics {
             self.kept.increment(1);
             return;
         }
-        let outcome = match reply {
-            _ if reply.is_positive() => "accepted",
-            _ if reply.is_transient() => "deferred",
-            _ => "refused",
-        };
-        metrics::counter!("signet_lmtp_recipients_total", "outcome" => outcome, "reason" => reply.enhanced)
-            .increment(1);
+        recipients(reply).increment(1);
     }
 
     /// Notes how long keeping a message took.
@@ -68,11 +76,36 @@ impl Metrics {
     }
 }
 
+/// Counts recipients whose last reply this was.
+fn recipients(reply: Reply) -> metrics::Counter {
+    let outcome = match reply {
+        _ if reply.is_positive() => "accepted",
+        _ if reply.is_transient() => "deferred",
+        _ => "refused",
+    };
+    metrics::counter!(RECIPIENTS, "outcome" => outcome, "reason" => reply.enhanced)
+}
+
 /// A connection that is open.
 pub(crate) struct Open(metrics::Gauge);
 
 impl Drop for Open {
     fn drop(&mut self) {
         self.0.decrement(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_are_counted_from_zero() {
+        let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+        metrics::with_local_recorder(&recorder, Metrics::new);
+        let text = recorder.handle().render();
+        for labels in [r#"outcome="deferred",reason="4.3.0""#, r#"outcome="refused",reason="5.1.2""#] {
+            assert!(text.contains(&format!("{RECIPIENTS}{{{labels}}} 0\n")), "{text}");
+        }
     }
 }
