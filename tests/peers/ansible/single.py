@@ -97,6 +97,13 @@ def tell(story: Story, platform: Platform, hosts: Hosts) -> None:
     the_host_is_closed(story, host)
     monitoring.tell(story, platform, hosts)
     wrong_variables_are_named(story, platform)
+    with story.step("what changed in a run that was cut short takes effect with the next one, and only then"):
+        started = [host.run("systemctl show --property=ExecMainStartTimestampMonotonic signet-all")]
+        host.run("touch /etc/signet/signet.toml")
+        for _ in range(2):
+            platform.play("site.yml", "--tags", "signet").must_pass()
+            started.append(host.run("systemctl show --property=ExecMainStartTimestampMonotonic signet-all"))
+        assert started[0] != started[1] == started[2], started
     with story.step("the package that is removed leaves no process, and the data and the keys, with which all is there again"):
         host.run("apt-get -y purge signet")
         assert host.ssh("pgrep -x signet").returncode == 1, "it still runs"
