@@ -59,6 +59,8 @@ class Fault(NamedTuple):
     done: str | Callable[[Host], None]
     undone: str | Callable[[Host], None]
     meanwhile: Callable[[Platform, Hosts, TlsClient], None] = strikes.rest
+    # After so many seconds it is undone, where what it does is measured once it is over; else once the alerts are raised.
+    lasts: float | None = None
 
 
 FAULTS = [
@@ -132,6 +134,7 @@ FAULTS = [
         "systemctl kill --signal=STOP cassandra",
         "systemctl kill --signal=CONT cassandra",
         strikes.send_and_read,
+        lasts=60,
     ),
     Fault(
         "Cassandra may not write where its data are",
@@ -255,6 +258,10 @@ def strike(platform: Platform, hosts: Hosts, client: TlsClient, fault: Fault) ->
         meanwhile.start()
         for number in fault.struck:
             do(fault.done, hosts.all[number])
+        if fault.lasts:
+            time.sleep(fault.lasts)
+            for number in fault.struck:
+                do(fault.undone, hosts.all[number])
         wait_until("they are raised", lambda: fault.alerts <= raised_since(first, begun), RAISED)
         seen = raised_since(first, begun)
     wait_until("all is well again", lambda: platform.play("status.yml").code == 0, 300)
