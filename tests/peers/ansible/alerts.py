@@ -14,7 +14,7 @@ import monitoring
 import strikes
 import three
 from hosts import Host, Hosts
-from playbooks import Platform, TlsClient
+from playbooks import SIGNET, Platform, TlsClient
 from signet import PASSWORD, Story, wait_until
 
 RULES = "/etc/prometheus/rules"
@@ -39,7 +39,7 @@ AHEAD = (
 )
 # How soon an alert whose rule does not wait is raised, in seconds: what is measured is so every 15 s, and so are rules.
 RAISED = 150
-# What is cut beside the waiting: windows in which numbers are looked at, and how far jobs may be behind.
+# What is cut beside the waiting: windows in which numbers are looked at, and how many jobs, compactions and lost requests there may be.
 CUT = [
     r"s/^( +for:) .*/\1 0s/",
     r"s/\[(5|10|15|30)m\]/[1m]/",
@@ -47,6 +47,9 @@ CUT = [
     r"s/> 6 \* 3600/> 30/",
     r"s/> 600$/> 30/",
     r"s/> 1000$/> 20/",
+    r"s/> 10$/> 0/",
+    r"s/pending_compactions > 100$/pending_compactions > 0/",
+    r"s/\b3h/1m/g",
 ]
 
 
@@ -129,7 +132,7 @@ FAULTS = [
     ),
     Fault(
         "two of three Cassandra nodes hang",
-        {"CassandraTimeouts", "ApiSlow", "KeepSlow"},
+        {"CassandraTimeouts", "CassandraDropped", "ApiSlow", "KeepSlow"},
         [1, 2],
         "systemctl kill --signal=STOP cassandra",
         "systemctl kill --signal=CONT cassandra",
@@ -152,6 +155,14 @@ FAULTS = [
         f"cp /var/tmp/jvm.options {HEAP}; {RESTART_CASSANDRA}",
         strikes.send_and_read,
     ),
+    Fault(
+        "Cassandra may not compact as fast as it is written",
+        {"CassandraCompactionsPending"},
+        [2],
+        "nodetool setcompactionthroughput 1",
+        "nodetool setcompactionthroughput 64",
+        strikes.send_much_and_flush,
+    ),
     Fault("somebody guesses passwords", {"SignInsRefused"}, [0], strikes.have_guessers, strikes.have_no_guessers, strikes.guess),
     Fault(
         "postfix takes mail for a domain that Signet does not have",
@@ -162,6 +173,7 @@ FAULTS = [
         strikes.name_somebody_untold,
     ),
     Fault("a disk is full", {"DiskFull", "DiskFullSoon", "InodesFull"}, [1], strikes.fill_a_disk, strikes.take_the_disk_away),
+    Fault("a machine has little memory left", {"MemoryLow"}, [0], strikes.take_most_memory, strikes.give_memory_back),
     Fault("the kernel ends a process for its memory", {"OutOfMemoryKill"}, [0], strikes.take_too_much_memory, "true"),
     Fault("a node's clock is a second ahead", {"ClocksApart"}, [1], AHEAD, f"rm -r {OVERRIDE}; systemctl daemon-reload; systemctl restart signet-workers"),
     Fault(
@@ -214,7 +226,7 @@ FAULTS = [
 def tell(story: Story, platform: Platform, hosts: Hosts) -> None:
     three.make(platform, hosts)
     platform.play("site.yml").must_pass()
-    hosts.all[0].run(f"{three.SIGNET} account create {strikes.ANNA} --password-stdin", PASSWORD + "\n")
+    hosts.all[0].run(f"{SIGNET} account create {strikes.ANNA} --password-stdin", PASSWORD + "\n")
     monitoring.all_is_reached(story, hosts.all[0])
     are_raised(story, platform, hosts)
 
@@ -233,14 +245,20 @@ def are_raised(story: Story, platform: Platform, hosts: Hosts) -> None:
         seen |= raised_since(first, begun)
         hosts.all[2].start()
         wait_until("all is well again", lambda: platform.play("status.yml").code == 0, 300)
-    with story.step("bytes are lost before they are indexed: JobsDead"):
+    with story.step("bytes are lost before they are indexed: DriftFound, JobsDead"):
         begun = time.time()
         monitoring.stop_workers(hosts, "stop")
         strikes.send(platform, hosts, client)
         strikes.bring_what_waits(hosts)
-        strikes.lose_what_is_stored(first)
+        strikes.lose(first, "TRUNCATE blobs")
         monitoring.stop_workers(hosts, "start")
-        wait_until("it is raised", lambda: "JobsDead" in raised_since(first, begun), RAISED)
+        first.ssh(f"{SIGNET} check")
+        wait_until("they are raised", lambda: {"DriftFound", "JobsDead"} <= raised_since(first, begun), RAISED)
+        seen |= raised_since(first, begun)
+    with story.step("a table is lost: PeriodicJobFails"):
+        begun = time.time()
+        strikes.lose(first, "DROP TABLE intents")
+        wait_until("it is raised", lambda: "PeriodicJobFails" in raised_since(first, begun), RAISED)
         seen |= raised_since(first, begun)
     print(f"# alerts that were raised: {len(seen)}: {' '.join(sorted(seen))}", flush=True)
     first.run(f"rm -r {RULES} && mv /var/tmp/rules {RULES} && systemctl reload prometheus")

@@ -9,10 +9,10 @@ import urllib.request
 import archives
 import monitoring
 from hosts import NETWORK, Host, Hosts, run
-from playbooks import Address, Platform
+from playbooks import SIGNET, Address, Platform
 from signet import PASSWORD, Story, wait_until
 from single import ANNA, SENDER, UNKNOWN, the_platform_is_made, verdicts_are_ours
-from three import SIGNET, deliver, deliver_at_last
+from three import deliver, deliver_at_last
 from vendors import FORGED, MARK, SUITE, TOO_NEW, Vendors
 
 NAMES = ["edge1", "edge2", "lmtp1", "lmtp2", "workers1", "workers2", "api1", "api2", "cassandra1", "cassandra2", "cassandra3"]

@@ -16,6 +16,8 @@ from hosts import Host, Hosts
 from signet import ROOT, Client
 
 DOMAIN = "example.org"
+# How a command of Signet is called on a host of a cluster.
+SIGNET = "runuser -u signet -- env SIGNET_DATA=/var/lib/signet/lmtp signet --config /etc/signet/signet.toml"
 # The longest one makes nineteen hosts.
 PLAY_SECONDS = 5400
 

@@ -1,5 +1,7 @@
 """Faults of a machine that no command on its host brings about, and what goes on while there is a fault."""
 
+import base64
+import os
 import pathlib
 import re
 import shlex
@@ -18,6 +20,21 @@ QUEUE = "/var/spool/postfix/deferred"
 # How large the disk is, in MiB, and how many inodes it has.
 DISK, INODES = 16, 64
 MEMORY = pathlib.Path("/sys/fs/cgroup/memory/signet-too-much")
+# Takes what memory there is but for 6 %, as long as an alert may take; the kernel ends it rather than anything else.
+HOARD = """
+import time
+open('/proc/self/oom_score_adj', 'w').write('1000')
+def left():
+    sizes = dict(line.split(':') for line in open('/proc/meminfo'))
+    return int(sizes['MemAvailable'].split()[0]) / int(sizes['MemTotal'].split()[0])
+held, end = [], time.monotonic() + 200
+while time.monotonic() < end:
+    if left() > 0.06:
+        held.append(b'x' * 2**24)
+    else:
+        time.sleep(1)
+"""
+HOARDERS: list[subprocess.Popen] = []
 # Addresses from which passwords are guessed, and how often from each: fewer times than get it locked out.
 GUESSERS, GUESSES = [f"{NETWORK}.{number}" for number in range(201, 221)], 8
 
@@ -30,7 +47,7 @@ trust = ssl.create_default_context(cafile='/etc/ssl/platform/authority.crt')
 trust.check_hostname = False
 password = open('/etc/signet/passwords/cassandra.password').read().strip()
 session = Cluster([sys.argv[1]], ssl_context=trust, auth_provider=PlainTextAuthProvider('signet', password)).connect('signet')
-session.execute('TRUNCATE blobs', timeout=60)
+session.execute(sys.argv[2], timeout=60)
 """
 # Waiting mail says that it came three days ago, which its queue file does in digits of seconds.
 AGE = """
@@ -75,6 +92,15 @@ def send_and_read(platform: Platform, hosts: Hosts, client: TlsClient) -> None:
     client.call("GET", "/v1/messages?limit=10")
 
 
+def send_much_and_flush(platform: Platform, hosts: Hosts, _: TlsClient) -> None:
+    """Tables of some size, which are to be made one."""
+    with platform.smtp(hosts.all[0]) as session:
+        for _ in range(5):
+            text = base64.encodebytes(os.urandom(2_000_000))
+            session.sendmail(single.SENDER, [ANNA], single.message(f"It is large {time.monotonic_ns()}") + text)
+    hosts.all[2].run("nodetool flush signet")
+
+
 def ask_the_node(_: Platform, hosts: Hosts, client: TlsClient) -> None:
     hosts.all[0].ssh(f"python3 -c {shlex.quote(ASK)}", f"{client.token}\n")
 
@@ -110,9 +136,9 @@ def bring_what_waits(hosts: Hosts) -> None:
     wait_until("no mail waits", all_is_brought, 120)
 
 
-def lose_what_is_stored(host: Host) -> None:
-    """The bytes of all messages."""
-    host.run(f"python3 - {host.address}", LOSE)
+def lose(host: Host, statement: str) -> None:
+    """What a statement to Cassandra takes away."""
+    host.run(f"python3 - {host.address} {shlex.quote(statement)}", LOSE)
 
 
 def tell_postfix_of_a_domain(host: Host) -> None:
@@ -142,6 +168,17 @@ def inside(host: Host, script: str) -> None:
     """Runs it among the host's file systems, with this machine's rights."""
     (init, *_) = pathlib.Path(f"/proc/{host.process.pid}/task/{host.process.pid}/children").read_text().split()
     run("nsenter", f"--target={init}", "--mount", "sh", "-ec", script)
+
+
+def take_most_memory(_: Host) -> None:
+    """Of all that the machine has, which its hosts share."""
+    HOARDERS.append(subprocess.Popen(["python3", "-c", HOARD]))
+
+
+def give_memory_back(_: Host) -> None:
+    while HOARDERS:
+        HOARDERS[-1].kill()
+        HOARDERS.pop().wait()
 
 
 def take_too_much_memory(_: Host) -> None:

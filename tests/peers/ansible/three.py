@@ -1,28 +1,17 @@
 """Three hosts with everything on each: from fresh to mail that is read, and what becomes of it when hosts come and go."""
 
-import collections
 import hashlib
-import json
-import os
-import pathlib
 import re
-import shutil
 import smtplib
-import sys
-import threading
 
 import archives
-import load
 import monitoring
 import single
-from hosts import Host, Hosts, run
-from playbooks import DOMAIN, Address, Platform
+import upgrade
+from hosts import Host, Hosts
+from playbooks import DOMAIN, SIGNET, Address, Platform
 from signet import PASSWORD, ROOT, Client, Story, wait_until
 from single import ANNA, SENDER, UNKNOWN, message
-
-sys.path.insert(0, str(ROOT / "tests/faults"))
-
-import next_version  # noqa: E402
 
 REPOSITORY = {f"{server}_repository": ["https://packages.example.org stable main"] for server in ("cassandra", "elasticsearch", "rabbitmq", "redis")}
 # Each variable that a cluster has besides, with what it cannot be, and where another one makes it so.
@@ -78,7 +67,6 @@ WRONG = [
 SPECIFIED = ROOT / "ansible/roles/settings/meta/argument_specs.yml"
 NAMES = ["mail1", "mail2", "mail3"]
 BORIS, CLARA, DORA = (f"{name}@{DOMAIN}" for name in ("boris", "clara", "dora"))
-SIGNET = "runuser -u signet -- env SIGNET_DATA=/var/lib/signet/lmtp signet --config /etc/signet/signet.toml"
 # No word of a message that crosses from one host to another may be seen between them.
 CANARY = "Kwakzilver"
 
@@ -97,7 +85,7 @@ def tell(story: Story, platform: Platform, hosts: Hosts) -> None:
     tried = {name for name, *_ in single.WRONG + WRONG}
     story.check("every variable there is was wrong once", options == tried, options ^ tried)
     a_host_is_lost(story, platform, hosts)
-    the_package_is_upgraded(story, platform, hosts)
+    upgrade.tell(story, platform, hosts)
     keys_are_rotated(story, platform, hosts)
     all_is_lost_and_restored(story, platform, hosts)
     a_host_is_replaced(story, platform, hosts)
@@ -172,49 +160,6 @@ def a_host_is_lost(story: Story, platform: Platform, hosts: Hosts) -> None:
         client.wait_until_indexed("subject:back", 1, 120)
 
 
-def the_package_is_upgraded(story: Story, platform: Platform, hosts: Hosts) -> None:
-    """Under mail and calls that come in all the while, by every host."""
-    newer = hosts.home / "signet_0.1.1_amd64.deb"
-    make_newer(platform.package, newer, hosts.home / "newer")
-    before = schema_versions(hosts.all[0])
-    platform.set(signet_package=str(newer))
-    stop = threading.Event()
-    senders = [Sender(number, platform, host, stop) for number, host in enumerate(hosts.all)]
-    readers = [Reader(platform, host, stop) for host in hosts.all]
-    with story.step("upgrade.yml replaces every node while mail comes in and is read"):
-        for each in (*senders, *readers):
-            each.start()
-        platform.play("upgrade.yml").must_pass()
-        stop.set()
-        for each in (*senders, *readers):
-            each.join(120)
-        for host in hosts.all:
-            assert "0.1.1" in host.run("dpkg-query --show signet")
-        # Its tables are of a later version.
-        assert schema_versions(hosts.all[0]) == (before[0] + 1, before[1] + 1)
-        nodes = json.loads(hosts.all[0].run(f"{SIGNET} --json node list"))["items"]
-        assert len(nodes) == 9 and all(node["state"] == "ready" for node in nodes), nodes
-        assert {node["host"] for node in nodes} == set(NAMES), nodes
-    kept = {subject for each in senders for _, subject in each.kept}
-    print(f"# upgrade: {len(kept)} messages taken, {sum(each.calls for each in readers)} calls", flush=True)
-    with story.step("no message was lost, and none came twice"):
-        assert len(kept) > 50 and not any(each.faults for each in senders), [each.faults for each in senders]
-        client = platform.client(hosts.all[0]).log_in(ANNA)
-
-        def all_there() -> bool:
-            here = collections.Counter(head["subject"] for head in client.heads() if head["subject"].startswith("Load "))
-            assert not here.keys() - kept and not [subject for subject, times in here.items() if times > 1], here
-            return here.keys() == kept
-
-        wait_until("every message that was taken is there", all_there, 120)
-    with story.step("no call failed"):
-        failed = [each for reader in readers for each in (*reader.hidden, *reader.seen)]
-        assert not failed, failed[:5]
-    with story.step("a second one changes nothing"):
-        run = platform.play("upgrade.yml").must_pass()
-        assert set(run.changed.values()) == {0}, run.changes()
-
-
 def keys_are_rotated(story: Story, platform: Platform, hosts: Hosts) -> None:
     with story.step("status.yml finds all well"):
         platform.play("status.yml").must_pass()
@@ -257,6 +202,16 @@ def all_is_lost_and_restored(story: Story, platform: Platform, hosts: Hosts) -> 
     first.run(f"{SIGNET} account purge {CLARA} --yes")
     platform.play("rotate-keys.yml", "--tags", "bring").must_pass()
     platform.play("backup.yml", "--tags", "keys").must_pass()
+    with story.step("restore-keys.yml brings back the keys that all hosts have lost, and mail is read with them"):
+        known = key_files(hosts)
+        for host in hosts.all:
+            host.run("rm /etc/signet/keys/*")
+        platform.play("restore-keys.yml").must_pass()
+        assert key_files(hosts) == known
+        for host in hosts.all:
+            host.run("systemctl restart signet-api")
+            wait_until("it is ready", lambda: host.ssh(ready()).returncode == 0, 60)
+        assert everything(platform, first).items() > before.items()
     with story.step("restore.yml refuses servers that hold something"):
         run = platform.play("restore.yml", backup="before")
         assert run.code != 0 and "into an empty cluster" in run.output, run.output[-2000:]
@@ -362,50 +317,6 @@ def a_host_is_added_and_removed(story: Story, platform: Platform, hosts: Hosts) 
             client = platform.client(host).log_in(ANNA)
             assert client.raw(client.wait_for_subject("By the fourth")["id"]).endswith(b"Hello Anna.\r\n")
             client.wait_until_indexed("subject:fourth", 1)
-
-
-class Sender(load.Sender):
-    """A server of the world that brings mail by one host."""
-
-    KIND = "world"
-    # The hosts share a small machine, which has more to do meanwhile.
-    PAUSE = 0.7
-
-    def __init__(self, number: int, platform: Platform, host: Host, stop: threading.Event):
-        super().__init__(number, None, [ANNA], stop)
-        self.platform, self.host = platform, host
-
-    def send(self, subject, recipients, message):
-        self.session = self.session or self.platform.smtp(self.host)
-        assert self.session.sendmail(load.SENDER, [ANNA], message) == {}
-        self.kept[ANNA, subject] = message
-
-
-class Reader(load.Reader):
-    """A client of the API by one host."""
-
-    PAUSE = 0.2
-
-    def __init__(self, platform: Platform, host: Host, stop: threading.Event):
-        threading.Thread.__init__(self, daemon=True)
-        self.client = platform.client(host).log_in(ANNA)
-        self.stop, self.calls, self.hidden, self.seen = stop, 0, [], []
-
-
-def make_newer(package: pathlib.Path, target: pathlib.Path, workplace: pathlib.Path) -> None:
-    """A package of a later version, whose program needs tables of a later version too; SIGNET_NEXT names that program, else it is built."""
-    run("dpkg-deb", "--raw-extract", package, workplace)
-    control = workplace / "DEBIAN/control"
-    control.write_text(re.sub(r"^Version: .*$", "Version: 0.1.1", control.read_text(), flags=re.MULTILINE))
-    (built := target.parent / "next").mkdir()
-    shutil.copy(os.environ.get("SIGNET_NEXT") or next_version.build_next(built), workplace / "usr/bin/signet")
-    run("dpkg-deb", "--root-owner-group", "--build", workplace, target)
-
-
-def schema_versions(host: Host) -> tuple[int, int]:
-    """Of the tables that the servers have, and that the installed program needs."""
-    shown = json.loads(host.run("systemd-run --quiet --pipe --wait --collect --unit=signet-command signet --json schema show"))
-    return shown["servers"], shown["program"]
 
 
 def ready() -> str:

@@ -1,0 +1,107 @@
+"""A newer package on three hosts, whose program needs later tables, while mail comes in and is read."""
+
+import collections
+import json
+import os
+import pathlib
+import re
+import shutil
+import sys
+import threading
+
+import load
+from hosts import Host, Hosts, run
+from playbooks import SIGNET, Platform
+from signet import ROOT, Story, wait_until
+from single import ANNA
+
+sys.path.insert(0, str(ROOT / "tests/faults"))
+
+import next_version  # noqa: E402
+
+
+def tell(story: Story, platform: Platform, hosts: Hosts) -> None:
+    """Under mail and calls that come in all the while, by every host."""
+    newer = hosts.home / "signet_0.1.1_amd64.deb"
+    make_newer(platform.package, newer, hosts.home / "newer")
+    before = schema_versions(hosts.all[0])
+    platform.set(signet_package=str(newer))
+    stop = threading.Event()
+    senders = [Sender(number, platform, host, stop) for number, host in enumerate(hosts.all)]
+    readers = [Reader(platform, host, stop) for host in hosts.all]
+    with story.step("upgrade.yml replaces every node while mail comes in and is read"):
+        for each in (*senders, *readers):
+            each.start()
+        platform.play("upgrade.yml").must_pass()
+        stop.set()
+        for each in (*senders, *readers):
+            each.join(120)
+        for host in hosts.all:
+            assert "0.1.1" in host.run("dpkg-query --show signet")
+        # Its tables are of a later version.
+        assert schema_versions(hosts.all[0]) == (before[0] + 1, before[1] + 1)
+        nodes = json.loads(hosts.all[0].run(f"{SIGNET} --json node list"))["items"]
+        assert len(nodes) == 9 and all(node["state"] == "ready" for node in nodes), nodes
+        assert {node["host"] for node in nodes} == {host.name for host in hosts.all}, nodes
+    kept = {subject for each in senders for _, subject in each.kept}
+    print(f"# upgrade: {len(kept)} messages taken, {sum(each.calls for each in readers)} calls", flush=True)
+    with story.step("no message was lost, and none came twice"):
+        assert len(kept) > 50 and not any(each.faults for each in senders), [each.faults for each in senders]
+        client = platform.client(hosts.all[0]).log_in(ANNA)
+
+        def all_there() -> bool:
+            here = collections.Counter(head["subject"] for head in client.heads() if head["subject"].startswith("Load "))
+            assert not here.keys() - kept and not [subject for subject, times in here.items() if times > 1], here
+            return here.keys() == kept
+
+        wait_until("every message that was taken is there", all_there, 120)
+    with story.step("no call failed"):
+        failed = [each for reader in readers for each in (*reader.hidden, *reader.seen)]
+        assert not failed, failed[:5]
+    with story.step("a second one changes nothing"):
+        run = platform.play("upgrade.yml").must_pass()
+        assert set(run.changed.values()) == {0}, run.changes()
+
+
+class Sender(load.Sender):
+    """A server of the world that brings mail by one host."""
+
+    KIND = "world"
+    # The hosts share a small machine, which has more to do meanwhile.
+    PAUSE = 0.7
+
+    def __init__(self, number: int, platform: Platform, host: Host, stop: threading.Event):
+        super().__init__(number, None, [ANNA], stop)
+        self.platform, self.host = platform, host
+
+    def send(self, subject, recipients, message):
+        self.session = self.session or self.platform.smtp(self.host)
+        assert self.session.sendmail(load.SENDER, [ANNA], message) == {}
+        self.kept[ANNA, subject] = message
+
+
+class Reader(load.Reader):
+    """A client of the API by one host."""
+
+    PAUSE = 0.2
+
+    def __init__(self, platform: Platform, host: Host, stop: threading.Event):
+        threading.Thread.__init__(self, daemon=True)
+        self.client = platform.client(host).log_in(ANNA)
+        self.stop, self.calls, self.hidden, self.seen = stop, 0, [], []
+
+
+def make_newer(package: pathlib.Path, target: pathlib.Path, workplace: pathlib.Path) -> None:
+    """A package of a later version, whose program needs tables of a later version too; SIGNET_NEXT names that program, else it is built."""
+    run("dpkg-deb", "--raw-extract", package, workplace)
+    control = workplace / "DEBIAN/control"
+    control.write_text(re.sub(r"^Version: .*$", "Version: 0.1.1", control.read_text(), flags=re.MULTILINE))
+    (built := target.parent / "next").mkdir()
+    shutil.copy(os.environ.get("SIGNET_NEXT") or next_version.build_next(built), workplace / "usr/bin/signet")
+    run("dpkg-deb", "--root-owner-group", "--build", workplace, target)
+
+
+def schema_versions(host: Host) -> tuple[int, int]:
+    """Of the tables that the servers have, and that the installed program needs."""
+    shown = json.loads(host.run("systemd-run --quiet --pipe --wait --collect --unit=signet-command signet --json schema show"))
+    return shown["servers"], shown["program"]
