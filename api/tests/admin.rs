@@ -4,9 +4,15 @@
 
 mod client;
 
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::ApiSettings;
 use axum::body::Body;
 use client::{Service, answer};
 use http::Request;
+use schema::{Backend, DeadLetter, Depth, Job, JobQueue, Lease, Result};
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -31,6 +37,50 @@ async fn the_admin_api_asks_for_its_token_and_health_does_not() {
     assert_eq!(ready().await, 200);
     service.readiness.set(false);
     assert_eq!(ready().await, 503);
+}
+
+/// Servers of it are away, and it waits for them.
+struct SilentQueue;
+
+#[async_trait::async_trait]
+impl JobQueue for SilentQueue {
+    async fn publish(&self, _: Vec<Job>) -> Result<()> {
+        pending().await
+    }
+    async fn lease(&self, _: usize, _: Duration, _: Duration) -> Result<Vec<Lease>> {
+        pending().await
+    }
+    async fn ack(&self, _: &[u64]) -> Result<()> {
+        pending().await
+    }
+    async fn retry(&self, _: u64, _: Duration) -> Result<()> {
+        pending().await
+    }
+    async fn release(&self, _: &[u64]) -> Result<()> {
+        pending().await
+    }
+    async fn bury(&self, _: u64, _: &str) -> Result<()> {
+        pending().await
+    }
+    async fn dead_letters(&self, _: u64, _: usize) -> Result<Vec<DeadLetter>> {
+        pending().await
+    }
+    async fn requeue(&self, _: u64) -> Result<bool> {
+        pending().await
+    }
+    async fn depth(&self) -> Result<Depth> {
+        pending().await
+    }
+}
+
+/// Who asks for them gives up after ten seconds, and would know of nothing while the queue is away.
+#[tokio::test(flavor = "multi_thread")]
+async fn measures_are_shown_while_the_queue_is_silent() {
+    let silent = |backend| Backend { queue: Arc::new(SilentQueue), ..backend };
+    let service = Service::start_over(ApiSettings::default(), silent).await;
+    let request = Request::builder().uri("/metrics").body(Body::empty()).unwrap();
+    let shown = tokio::time::timeout(Duration::from_secs(5), answer(&service.internal, request)).await;
+    assert_eq!(shown.unwrap().status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,7 +13,7 @@ use super::Internal;
 use crate::error::{Answer, Problem};
 use crate::json::ok;
 
-/// How long the store may take to show that it answers.
+/// How long the store may take to show that it answers, and the queue to say how much work there is.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 pub(super) async fn live() -> Response {
@@ -51,9 +51,10 @@ pub async fn reach_store(instance: &Instance) -> schema::Result<()> {
     }
 }
 
-/// Prometheus' text format.
+/// Prometheus' text format. What the queue does not say in time is as it was said last: the rest tells what is wrong with it.
 pub(super) async fn metrics(State(internal): State<Arc<Internal>>) -> Response {
-    if let Ok(depth) = internal.instance.backend.queue.depth().await {
+    let asked = tokio::time::timeout(PATIENCE, internal.instance.backend.queue.depth());
+    if let Ok(Ok(depth)) = asked.await {
         let now = internal.instance.clock.now();
         let age = depth.oldest.map_or(0, |oldest| now.saturating_sub(oldest));
         for (state, count) in [
