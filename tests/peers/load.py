@@ -122,25 +122,28 @@ class Reader(threading.Thread):
 
     def run(self) -> None:
         while not self.stop.is_set():
-            heads = self.read("/v1/messages?limit=10")
-            for path in ("/v1/mailboxes", "/v1/account", f"/v1/search?q={WORD}&limit=10", "/v1/changes?limit=10"):
-                self.read(path)
-            for head in (heads or {"items": []})["items"][:2]:
-                self.read(f"/v1/messages/{head['id']}")
+            self.go_round()
 
-    def read(self, path: str):
+    def go_round(self) -> None:
+        heads = self.call("GET", "/v1/messages?limit=10")
+        for path in ("/v1/mailboxes", "/v1/account", f"/v1/search?q={WORD}&limit=10", "/v1/changes?limit=10"):
+            self.call("GET", path)
+        for head in (heads or {"items": []})["items"][:2]:
+            self.call("GET", f"/v1/messages/{head['id']}")
+
+    def call(self, method: str, path: str, body=None):
         """The answer's JSON, None when there is none."""
         self.stop.wait(self.PAUSE)
         self.calls += 1
         for failures in (self.hidden, self.seen):
             try:
-                answer = self.client.try_call("GET", path)
+                answer = self.client.try_call(method, path, body)
             except (http.client.HTTPException, OSError) as error:
-                failures.append(f"{path.partition('?')[0]}: {error!r}")
+                failures.append(f"{method} {path.partition('?')[0]}: {error!r}")
                 continue
             if answer.status == 200:
                 return answer.json()
-            failures.append(f"{path.partition('?')[0]}: {answer.status} {answer.body[:200]!r}")
+            failures.append(f"{method} {path.partition('?')[0]}: {answer.status} {answer.body[:200]!r}")
         return None
 
 

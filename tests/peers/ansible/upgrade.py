@@ -28,7 +28,7 @@ def tell(story: Story, platform: Platform, hosts: Hosts) -> None:
     platform.set(signet_package=str(newer))
     stop = threading.Event()
     senders = [Sender(number, platform, host, stop) for number, host in enumerate(hosts.all)]
-    readers = [Reader(platform, host, stop) for host in hosts.all]
+    readers = [Reader(number, platform, host, stop) for number, host in enumerate(hosts.all)]
     with story.step("upgrade.yml replaces every node while mail comes in and is read"):
         for each in (*senders, *readers):
             each.start()
@@ -85,10 +85,17 @@ class Reader(load.Reader):
 
     PAUSE = 0.2
 
-    def __init__(self, platform: Platform, host: Host, stop: threading.Event):
+    def __init__(self, number: int, platform: Platform, host: Host, stop: threading.Event):
         threading.Thread.__init__(self, daemon=True)
         self.client = platform.client(host).log_in(ANNA)
+        # Each changes a message of its own.
+        self.mine, self.flag = self.client.heads()[number]["id"], None
         self.stop, self.calls, self.hidden, self.seen = stop, 0, [], []
+
+    def go_round(self) -> None:
+        super().go_round()
+        self.flag = None if self.flag else True
+        self.call("PATCH", f"/v1/messages/{self.mine}", {"keywords": {"$flagged": self.flag}})
 
 
 def make_newer(package: pathlib.Path, target: pathlib.Path, workplace: pathlib.Path) -> None:
