@@ -66,7 +66,8 @@ def tell(story: Story, platform: Platform, hosts: Hosts) -> None:
 
 
 def by_source(platform: Platform, hosts: Hosts, here: dict[str, Host]) -> Vendors:
-    """The first of each server is of a local archive, the second of one that is got, the third, RabbitMQ and Redis of a repository."""
+    """The first of each server is of a local archive or of Debian, the second of what is got by a URL, the third of a repository; Redis of
+    packages that are given."""
     vendors = Vendors(hosts, platform.settings)
     vendors.pack("cassandra", CASSANDRA, "cassandra.yaml")
     vendors.pack("elasticsearch", platform.settings["elasticsearch_version"], "elasticsearch.yml")
@@ -78,8 +79,9 @@ def by_source(platform: Platform, hosts: Hosts, here: dict[str, Host]) -> Vendor
     # Elastic's own archive brings a Java.
     for name in ("elasticsearch1", "elasticsearch2"):
         here[name].run("apt-get --yes --no-install-recommends install openjdk-17-jre-headless")
+    platform.settings_of["rabbitmq2"] = vendors.by_packages("rabbitmq", "rabbitmq-server", are_got=True)
     platform.settings_of["rabbitmq3"] = vendors.by_repository("rabbitmq") | {"rabbitmq_version": f"3.10.*+{MARK}"}
-    platform.settings_of["redis1"] = vendors.by_repository("redis") | {"redis_version": f"5:7.0.*+{MARK}"}
+    platform.settings_of["redis1"] = vendors.by_packages("redis", "redis-tools", "redis-server", are_got=False)
     return vendors
 
 
@@ -92,7 +94,7 @@ def each_has_what_it_is_for(story: Story, here: dict[str, Host]) -> None:
             assert third.ssh(f"test -e /opt/{server}-*").returncode != 0
             assert TOO_NEW not in third.run(f"dpkg-query --show {server}") and TOO_NEW in third.run(f"apt-cache madison {server}")
             assert "of no use" not in third.run(f"cat /etc/{server}/{server}.y*ml")
-        for name, package in (("rabbitmq3", "rabbitmq-server"), ("redis1", "redis-server")):
+        for name, package in (("rabbitmq2", "rabbitmq-server"), ("rabbitmq3", "rabbitmq-server"), ("redis1", "redis-server")):
             assert here[name].run(f"dpkg-query --show {package}").strip().endswith(f"+{MARK}"), name
         assert MARK not in here["rabbitmq1"].run("dpkg-query --show rabbitmq-server")
         assert here["cassandra1"].run("nodetool status").count("\nUN ") == 3
@@ -111,12 +113,12 @@ def what_is_not_the_vendors_is_refused(story: Story, platform: Platform, here: d
         assert run.code != 0 and "checksum" in run.failures(), run.output[-2000:]
         assert here["elasticsearch2"].ssh("test -e /opt/elasticsearch-8.19.99/lib").returncode != 0
     with story.step("packages that somebody else has signed are refused"):
-        other = {"redis_repository": [f"{vendors.address}/forged {SUITE}"], "redis_version": f"5:7.0.*+{FORGED}"}
-        run = platform.play("site.yml", "--tags", "common,redis", "--limit", "redis1", **other)
+        other = {"rabbitmq_repository": [f"{vendors.address}/forged {SUITE}"], "rabbitmq_version": f"3.10.*+{FORGED}"}
+        run = platform.play("site.yml", "--tags", "common,rabbitmq", "--limit", "rabbitmq3", **other)
         assert run.code != 0, run.output[-2000:]
-        assert here["redis1"].run("dpkg-query --show redis-server").strip().endswith(f"+{MARK}")
+        assert here["rabbitmq3"].run("dpkg-query --show rabbitmq-server").strip().endswith(f"+{MARK}")
     with story.step("what was refused leaves nothing behind that the next run does not set right"):
-        platform.play("site.yml", "--tags", "common,redis,elasticsearch").must_pass()
+        platform.play("site.yml", "--tags", "common,rabbitmq,elasticsearch").must_pass()
 
 
 def mail_is_read(story: Story, platform: Platform, here: dict[str, Host]) -> None:

@@ -51,6 +51,14 @@ class Vendors:
         """Settings of a host that gets it from the repository."""
         return {f"{server}_repository": [f"{self.address}/packages {SUITE}"], f"{server}_repository_key": str(self.keys / "vendor.asc")}
 
+    def by_packages(self, server: str, *names: str, are_got: bool) -> dict:
+        """Settings of a host that is given packages, or gets them by URLs."""
+        files = [next(self.packages.glob(f"{name}_*{MARK}_*.deb")) for name in names]
+        if are_got:
+            digests = {file: f"sha256:{hashlib.sha256(file.read_bytes()).hexdigest()}" for file in files}
+            return {f"{server}_packages": [{"file": f"{self.address}/packages/{file.name}", "checksum": digests[file]} for file in files]}
+        return {f"{server}_packages": [{"file": str(file)} for file in files]}
+
     def pack(self, server: str, version: str, configuration: str) -> None:
         """A package with what the archive has and a configuration that is not ours; and a newer one with nothing."""
         for each, archive in ((version, self.settings[f"{server}_archive"]), (TOO_NEW, None)):
