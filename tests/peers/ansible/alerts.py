@@ -198,11 +198,12 @@ FAULTS = [
         f"echo '{{groups: [{{name: fault, rules: [{{record: fault, expr: up + on () up}}]}}]}}' >{RULES}/fault.yml; systemctl reload prometheus",
         f"rm {RULES}/fault.yml; systemctl reload prometheus",
     ),
+    # Whom Prometheus itself answers with 405: that is not tried again.
     Fault(
         "nobody can be told",
         {"AlertmanagerFailing"},
         [0],
-        f"cp {TOLD} /var/tmp; sed -i 's|^- name: operators|- name: operators\\n  webhook_configs: [{{url: \"http://127.0.0.1:9/\"}}]|' {TOLD}; "
+        f"cp {TOLD} /var/tmp; sed -i 's|^- name: operators|- name: operators\\n  webhook_configs: [{{url: \"http://127.0.0.1:9090/\"}}]|' {TOLD}; "
         "systemctl reload prometheus-alertmanager; systemd-run --quiet --unit=broken --remain-after-exit false",
         f"cp /var/tmp/alertmanager.yml {TOLD}; systemctl reload prometheus-alertmanager; systemctl reset-failed broken",
     ),
