@@ -1,4 +1,4 @@
-"""A newer package on three hosts, whose program needs later tables, while mail comes in and is read."""
+"""Newer packages on three hosts: one whose program needs later tables, while mail comes in and is read, and one that is at fault."""
 
 import collections
 import json
@@ -13,17 +13,21 @@ import load
 from hosts import Host, Hosts, run
 from playbooks import SIGNET, Platform
 from signet import ROOT, Story, wait_until
-from single import ANNA
+from single import ANNA, SENDER, message
 
 sys.path.insert(0, str(ROOT / "tests/faults"))
 
 import next_version  # noqa: E402
 
+FAULTY = """#!/bin/sh
+test "$1" != lmtp && exec /usr/bin/signet.whole "$@"
+"""
+
 
 def tell(story: Story, platform: Platform, hosts: Hosts) -> None:
     """Under mail and calls that come in all the while, by every host."""
-    newer = hosts.home / "signet_0.1.1_amd64.deb"
-    make_newer(platform.package, newer, hosts.home / "newer")
+    program = next_program(hosts.home / "newer")
+    newer = pack_again(platform.package, "0.1.1", program)
     before = schema_versions(hosts.all[0])
     platform.set(signet_package=str(newer))
     stop = threading.Event()
@@ -36,8 +40,7 @@ def tell(story: Story, platform: Platform, hosts: Hosts) -> None:
         stop.set()
         for each in (*senders, *readers):
             each.join(120)
-        for host in hosts.all:
-            assert "0.1.1" in host.run("dpkg-query --show signet")
+        assert versions(hosts) == ["0.1.1"] * 3, versions(hosts)
         # Its tables are of a later version.
         assert schema_versions(hosts.all[0]) == (before[0] + 1, before[1] + 1)
         nodes = json.loads(hosts.all[0].run(f"{SIGNET} --json node list"))["items"]
@@ -61,6 +64,31 @@ def tell(story: Story, platform: Platform, hosts: Hosts) -> None:
     with story.step("a second one changes nothing"):
         run = platform.play("upgrade.yml").must_pass()
         assert set(run.changed.values()) == {0}, run.changes()
+    a_fault_ends_it(story, platform, hosts, program)
+
+
+def a_fault_ends_it(story: Story, platform: Platform, hosts: Hosts, program: pathlib.Path) -> None:
+    with story.step("a package whose program is at fault gets no further than the first host, and mail comes in and is read by all"):
+        platform.set(signet_package=str(pack_again(platform.package, "0.1.2", program, faulty=True)))
+        assert platform.play("upgrade.yml").code != 0
+        assert versions(hosts) == ["0.1.2", "0.1.1", "0.1.1"], versions(hosts)
+        for host in hosts.all:
+            with platform.smtp(host) as session:
+                assert session.sendmail(SENDER, [ANNA], message(f"Faulty {host.name}")) == {}
+        for host in hosts.all:
+            client = platform.client(host).log_in(ANNA)
+            for other in hosts.all:
+                client.wait_for_subject(f"Faulty {other.name}")
+    with story.step("site.yml brings one that is mended"):
+        platform.set(signet_package=str(pack_again(platform.package, "0.1.3", program)))
+        platform.play("site.yml", "--tags", "signet").must_pass()
+        assert versions(hosts) == ["0.1.3"] * 3, versions(hosts)
+        platform.play("status.yml").must_pass()
+
+
+def versions(hosts: Hosts) -> list[str]:
+    """Of the package that each host has."""
+    return [host.run("dpkg-query --show --showformat='${Version}' signet") for host in hosts.all]
 
 
 class Sender(load.Sender):
@@ -98,14 +126,28 @@ class Reader(load.Reader):
         self.call("PATCH", f"/v1/messages/{self.mine}", {"keywords": {"$flagged": self.flag}})
 
 
-def make_newer(package: pathlib.Path, target: pathlib.Path, workplace: pathlib.Path) -> None:
-    """A package of a later version, whose program needs tables of a later version too; SIGNET_NEXT names that program, else it is built."""
-    run("dpkg-deb", "--raw-extract", package, workplace)
-    control = workplace / "DEBIAN/control"
-    control.write_text(re.sub(r"^Version: .*$", "Version: 0.1.1", control.read_text(), flags=re.MULTILINE))
-    (built := target.parent / "next").mkdir()
-    shutil.copy(os.environ.get("SIGNET_NEXT") or next_version.build_next(built), workplace / "usr/bin/signet")
-    run("dpkg-deb", "--root-owner-group", "--build", workplace, target)
+def pack_again(package: pathlib.Path, version: str, program: pathlib.Path, faulty: bool = False) -> pathlib.Path:
+    """The package as a later version, with another program; a faulty one takes no mail."""
+    target = program.parent / f"signet_{version}_amd64.deb"
+    tree = program.parent / version
+    run("dpkg-deb", "--raw-extract", package, tree)
+    control = tree / "DEBIAN/control"
+    control.write_text(re.sub(r"^Version: .*$", f"Version: {version}", control.read_text(), flags=re.MULTILINE))
+    installed = tree / "usr/bin/signet"
+    shutil.copy(program, installed)
+    if faulty:
+        installed.rename(installed.with_suffix(".whole"))
+        installed.write_text(FAULTY)
+        installed.chmod(0o755)
+    run("dpkg-deb", "--root-owner-group", "-Znone", "--build", tree, target)
+    shutil.rmtree(tree)
+    return target
+
+
+def next_program(place: pathlib.Path) -> pathlib.Path:
+    """One that needs tables of a later version; SIGNET_NEXT names it, else it is built."""
+    place.mkdir()
+    return pathlib.Path(shutil.copy(os.environ.get("SIGNET_NEXT") or next_version.build_next(place), place / "program"))
 
 
 def schema_versions(host: Host) -> tuple[int, int]:
