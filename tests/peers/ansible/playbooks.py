@@ -58,7 +58,8 @@ class Platform:
     def __init__(self, home: pathlib.Path, inventory: str, package: pathlib.Path):
         self.home, self.package = home, package
         shutil.copytree(ROOT / "ansible/inventories" / inventory, home)
-        self.settings: dict = {"signet_package": str(package.resolve())}
+        # Where operations has it put.
+        self.settings: dict = {"signet_package": str(shutil.copy(package, home))}
         # Of single hosts, by name.
         self.settings_of: dict[str, dict] = {}
         self.environment = os.environ | {
