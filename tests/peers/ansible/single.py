@@ -60,6 +60,11 @@ WRONG = [
     ("probe_api", "http://mail.example.org"),
     ("probe_account", "probe@example.net"),
     ("probe_password", "short"),
+    ("backup_directory", "here"),
+    ("backup_keys_directory", ""),
+    ("backup_passphrase", ""),
+    ("backup_days", -1),
+    ("backup_keys_days", "a week"),
 ]
 
 
@@ -104,12 +109,44 @@ def tell(story: Story, platform: Platform, hosts: Hosts) -> None:
             platform.play("site.yml", "--tags", "signet").must_pass()
             started.append(host.run("systemctl show --property=ExecMainStartTimestampMonotonic signet-all"))
         assert started[0] != started[1] == started[2], started
+    other_playbooks_serve_it(story, platform, host)
     with story.step("the package that is removed leaves no process, and the data and the keys, with which all is there again"):
         host.run("apt-get -y purge signet")
         assert host.ssh("pgrep -x signet").returncode == 1, "it still runs"
         platform.play("site.yml").must_pass()
         client = platform.client(host).log_in(ANNA)
         client.raw(client.wait_for_subject("First mail")["id"])
+
+
+def other_playbooks_serve_it(story: Story, platform: Platform, host: Host) -> None:
+    with story.step("status.yml finds all well, and not when something does not run that should"):
+        platform.play("status.yml").must_pass()
+        host.run("systemctl stop rspamd")
+        run = platform.play("status.yml")
+        assert run.code != 0 and "rspamd" in run.failures(), run.output[-2000:]
+        host.run("systemctl start rspamd")
+    with story.step("rotate-keys.yml begins an epoch"):
+        before = host.run("cat /etc/signet/keys/*.epochs")
+        platform.play("rotate-keys.yml").must_pass()
+        assert host.run("cat /etc/signet/keys/*.epochs") != before
+    with story.step("what is stored is copied by the host itself, and its keys, encrypted, by backup.yml"):
+        run = platform.play("backup.yml")
+        assert run.code != 0 and "signet backup" in run.output, run.output[-1000:]
+        platform.play("backup.yml", "--tags", "keys").must_pass()
+        (keys,) = (platform.home / ".backups-of-keys").iterdir()
+        assert keys.read_text().startswith("$ANSIBLE_VAULT;")
+        host.run(f"{SIGNET} backup /var/lib/signet/backup && test -e /var/lib/signet/backup")
+    with story.step("restore-keys.yml brings back keys that were lost"):
+        known = host.run("sha256sum /etc/signet/keys/*")
+        host.run("rm /etc/signet/keys/*")
+        platform.play("restore-keys.yml").must_pass()
+        assert host.run("sha256sum /etc/signet/keys/*") == known
+        host.run("systemctl restart signet-all")
+        client = platform.client(host).log_in(ANNA)
+        client.raw(client.wait_for_subject("First mail")["id"])
+    with story.step("upgrade.yml changes nothing without a newer package"):
+        run = platform.play("upgrade.yml").must_pass()
+        assert set(run.changed.values()) == {0}, run.changes()
 
 
 def the_platform_is_made(story: Story, platform: Platform, hosts: Hosts) -> None:
