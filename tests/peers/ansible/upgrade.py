@@ -42,7 +42,8 @@ def tell(story: Story, platform: Platform, hosts: Hosts) -> None:
             each.join(120)
         assert versions(hosts) == ["0.1.1"] * 3, versions(hosts)
         # Its tables are of a later version.
-        assert schema_versions(hosts.all[0]) == (before[0] + 1, before[1] + 1)
+        after = schema_versions(hosts.all[0])
+        assert after == (before[0] + 1, before[1] + 1), (before, after)
         nodes = json.loads(hosts.all[0].run(f"{SIGNET} --json node list"))["items"]
         assert len(nodes) == 9 and all(node["state"] == "ready" for node in nodes), nodes
         assert {node["host"] for node in nodes} == {host.name for host in hosts.all}, nodes
