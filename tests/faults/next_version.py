@@ -40,10 +40,13 @@ def build_next(place: pathlib.Path) -> pathlib.Path:
     assert found == 1, f"{VERSIONS} is not as it was when this was written"
     tables.write_text(text)
     named = manifest.read_text().replace('default-run = "signet"', f'default-run = "{NAME}"')
+    # Else cargo takes what it built of this one for ours, where they share a target directory.
+    named, found = re.subn(r'(?m)^(\[workspace\.package\]\nversion = "[^"]*)"', r'\1-next"', named)
+    assert found == 1, f"{manifest} is not as it was when this was written"
     manifest.write_text(f'{named}\n[[bin]]\nname = "{NAME}"\npath = "src/main.rs"\n')
     # As ours was built.
     profile = "debug" if PROGRAM.parent.name == "debug" else "release"
-    build = ["cargo", "build", "--quiet", "--locked", "--profile", {"debug": "dev"}.get(profile, profile), "--bin", NAME]
+    build = ["cargo", "build", "--quiet", "--offline", "--profile", {"debug": "dev"}.get(profile, profile), "--bin", NAME]
     subprocess.run(build, cwd=copy, env=os.environ | {"CARGO_TARGET_DIR": str(target)}, check=True, timeout=BUILD_SECONDS)
     shutil.copy(target / profile / NAME, place / NAME)
     return place / NAME
