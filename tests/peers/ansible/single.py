@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import hashlib
 import re
 import selectors
 import socket
@@ -10,9 +11,9 @@ import time
 import monitoring
 from hosts import Host, Hosts
 from playbooks import DOMAIN, Address, Platform, TlsClient
-from signet import PASSWORD, Story, wait_until
+from signet import PASSWORD, Client, Story, wait_until
 
-ANNA, UNKNOWN, ELSEWHERE = f"anna@{DOMAIN}", f"nobody@{DOMAIN}", "boris@example.net"
+ANNA, CLARA, UNKNOWN, ELSEWHERE = f"anna@{DOMAIN}", f"clara@{DOMAIN}", f"nobody@{DOMAIN}", "boris@example.net"
 SENDER = "boris@example.net"
 # Ports that are tried at once, and how long they have, in seconds: what is dropped never answers.
 SCANNED_AT_ONCE, SCAN_TIME = 800, 0.4
@@ -132,13 +133,15 @@ def other_playbooks_serve_it(story: Story, platform: Platform, host: Host) -> No
         before = host.run("cat /etc/signet/keys/*.epochs")
         platform.play("rotate-keys.yml").must_pass()
         assert host.run("cat /etc/signet/keys/*.epochs") != before
-    with story.step("what is stored is copied by the host itself, and its keys, encrypted, by backup.yml"):
-        run = platform.play("backup.yml")
-        assert run.code != 0 and "signet backup" in run.output, run.output[-1000:]
-        platform.play("backup.yml", "--tags", "keys").must_pass()
+    before = everything(platform, host)
+    host.run(f"{SIGNET} account create {CLARA} --password-stdin", PASSWORD + "\n")
+    with story.step("backup.yml brings what is stored, and apart from it the keys, encrypted"):
+        platform.play("backup.yml", backup="before").must_pass()
         (keys,) = (platform.home / ".backups-of-keys").iterdir()
         assert keys.read_text().startswith("$ANSIBLE_VAULT;")
-        host.run(f"{SIGNET} backup /var/lib/signet/backup && test -e /var/lib/signet/backup")
+        assert host.ssh("test -e /var/lib/signet/backup").returncode == 1
+        host.run(f"{SIGNET} account purge {CLARA} --yes")
+        platform.play("backup.yml", "--tags", "keys").must_pass()
     with story.step("restore-keys.yml brings back keys that were lost"):
         known = host.run("sha256sum /etc/signet/keys/*")
         host.run("rm /etc/signet/keys/*")
@@ -147,6 +150,19 @@ def other_playbooks_serve_it(story: Story, platform: Platform, host: Host) -> No
         host.run("systemctl restart signet-all")
         client = platform.client(host).log_in(ANNA)
         client.raw(client.wait_for_subject("First mail")["id"])
+    with story.step("restore.yml refuses a host that holds something, and leaves it as it is"):
+        run = platform.play("restore.yml", backup="before")
+        assert run.code != 0 and "holds something already" in run.output, run.output[-2000:]
+        assert everything(platform, host).items() >= before.items()
+    host.replace()
+    with story.step("the host is lost, and restore.yml makes of a fresh one what the backup says"):
+        platform.play("restore.yml", backup="before").must_pass()
+        assert everything(platform, host) == before
+        client = platform.client(host).log_in(ANNA)
+        client.wait_until_indexed("subject:first", 1)
+        client.ask("POST", "/v1/session", 401, {"address": CLARA, "password": PASSWORD})
+        run = platform.play("site.yml").must_pass()
+        assert set(run.changed.values()) == {0}, run.changes()
     with story.step("upgrade.yml changes nothing without a newer package"):
         run = platform.play("upgrade.yml").must_pass()
         assert set(run.changed.values()) == {0}, run.changes()
@@ -242,3 +258,22 @@ def wrong_variables_are_named(story: Story, platform: Platform) -> None:
         with platform.without(name):
             run = platform.play("site.yml")
         story.check(f"without {name} nothing is done, and it is named", run.refuses(name), run.output[-600:])
+
+
+def everything(platform: Platform, host: Host) -> dict[str, str]:
+    """By id, digests of all messages of an account."""
+    client = platform.client(host).log_in(ANNA)
+    return {head["id"]: hashlib.sha256(read_at_last(client, head["id"])).hexdigest() for head in client.heads()}
+
+
+def read_at_last(client: Client, message_id: str) -> bytes:
+    """One address may call so often and no oftener: HAProxy has it wait."""
+    answers = []
+
+    def answered() -> bool:
+        answers.append(client.call("GET", f"/v1/messages/{message_id}/raw"))
+        return answers[-1].status != 429
+
+    wait_until("the next call is let in", answered, 60)
+    assert answers[-1].status == 200, answers[-1].status
+    return answers[-1].body
