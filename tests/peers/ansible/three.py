@@ -1,6 +1,7 @@
 """Three hosts with everything on each: from fresh to mail that is read, and what becomes of it when hosts come and go."""
 
 import re
+import shutil
 import smtplib
 
 import archives
@@ -146,25 +147,51 @@ def a_host_is_lost(story: Story, platform: Platform, hosts: Hosts) -> None:
     with story.step("site.yml leaves the lost host out, and changes nothing on the others"):
         run = platform.play("site.yml", "--limit", f"!{lost.name}").must_pass()
         assert set(run.changed.values()) == {0}, run.changes()
-    with story.step("it returns, and catches up"):
+    keys_are_rotated_without(story, platform, hosts, lost)
+    with story.step("it returns, does not serve without the keys of now, gets them of site.yml, and catches up"):
         lost.start()
         wait_until("all of Cassandra is there", lambda: lost.ssh("nodetool status").stdout.count("\nUN ") == 3, 300)
         running = "rabbitmqctl cluster_status --formatter json | grep -c rabbit@mail3"
         wait_until("it is one of RabbitMQ's", lambda: lost.ssh(running).returncode == 0, 300)
+        services = "signet-lmtp signet-workers signet-api"
+        wait_until("its nodes have ended", lambda: lost.ssh(f"systemctl is-failed {services}").stdout.split() == ["failed"] * 3, 300)
+        platform.play("site.yml").must_pass()
         wait_until("it is ready", lambda: lost.ssh(ready()).returncode == 0, 300)
+        assert len(set(key_files(hosts.all))) == 1
         client = platform.client(lost).log_in(ANNA)
         client.wait_for_subject("Meanwhile 1", 120)
         deliver_at_last(platform, lost, "Back again")
         client.wait_until_indexed("subject:back", 1, 120)
 
 
+def keys_are_rotated_without(story: Story, platform: Platform, hosts: Hosts, lost: Host) -> None:
+    left = [host for host in hosts.all if host != lost]
+    with story.step("rotate-keys.yml begins no epoch while a host is away, unless it is left out"):
+        before = key_files(left)
+        run = platform.play("rotate-keys.yml")
+        assert run.code != 0 and key_files(left) == before, run.output[-2000:]
+        platform.play("rotate-keys.yml", "--limit", f"!{lost.name}").must_pass()
+        after = key_files(left)
+        assert len(set(before)) == len(set(after)) == 1 and before != after
+    with story.step("backup.yml brings all there is without the lost host, and refuses to leave out more"):
+        platform.play("backup.yml", "--limit", f"!{lost.name}", backup="without").must_pass()
+        backup = platform.home / ".backups/without"
+        assert {each.name for each in backup.iterdir()} == {*(host.name for host in left), "whole"}
+        (keys,) = (platform.home / ".backups-of-keys").iterdir()
+        run = platform.play("backup.yml", "--limit", left[0].name, backup="half")
+        assert run.code != 0 and "too many hosts" in run.output, run.output[-2000:]
+        assert not (platform.home / ".backups/half").exists()
+        shutil.rmtree(backup)
+        keys.unlink()
+
+
 def keys_are_rotated(story: Story, platform: Platform, hosts: Hosts) -> None:
     with story.step("status.yml finds all well"):
         platform.play("status.yml").must_pass()
     with story.step("rotate-keys.yml begins an epoch, whose key files all hosts have"):
-        before = key_files(hosts)
+        before = key_files(hosts.all)
         platform.play("rotate-keys.yml").must_pass()
-        after = key_files(hosts)
+        after = key_files(hosts.all)
         assert len(set(before)) == len(set(after)) == 1 and before != after
         # An account that no node has open yet.
         hosts.all[0].run(f"{SIGNET} account create {BORIS} --password-stdin", PASSWORD + "\n")
@@ -173,14 +200,14 @@ def keys_are_rotated(story: Story, platform: Platform, hosts: Hosts) -> None:
     with story.step("what a purge on one host destroys is destroyed on all once the keys are brought"):
         hosts.all[2].run(f"{SIGNET} account purge {BORIS} --yes")
         platform.play("rotate-keys.yml", "--tags", "bring").must_pass()
-        assert len(set(key_files(hosts))) == 1 and key_files(hosts) != after
+        assert len(set(key_files(hosts.all))) == 1 and key_files(hosts.all) != after
         deliver(platform, hosts.all[1], "After the purge")
         platform.client(hosts.all[0]).log_in(ANNA).wait_for_subject("After the purge")
 
 
-def key_files(hosts: Hosts) -> list[str]:
+def key_files(hosts: list[Host]) -> list[str]:
     """By host, digests of what is in its key directory."""
-    return [host.run("cd /etc/signet/keys && sha256sum *") for host in hosts.all]
+    return [host.run("cd /etc/signet/keys && sha256sum *") for host in hosts]
 
 
 def all_is_lost_and_restored(story: Story, platform: Platform, hosts: Hosts) -> None:
@@ -201,11 +228,11 @@ def all_is_lost_and_restored(story: Story, platform: Platform, hosts: Hosts) -> 
     platform.play("rotate-keys.yml", "--tags", "bring").must_pass()
     platform.play("backup.yml", "--tags", "keys").must_pass()
     with story.step("restore-keys.yml brings back the keys that all hosts have lost, and mail is read with them"):
-        known = key_files(hosts)
+        known = key_files(hosts.all)
         for host in hosts.all:
             host.run("rm /etc/signet/keys/*")
         platform.play("restore-keys.yml").must_pass()
-        assert key_files(hosts) == known
+        assert key_files(hosts.all) == known
         for host in hosts.all:
             host.run("systemctl restart signet-api")
             wait_until("it is ready", lambda: host.ssh(ready()).returncode == 0, 60)
@@ -290,7 +317,7 @@ def a_host_is_added_and_removed(story: Story, platform: Platform, hosts: Hosts) 
         platform.rename_hosts("    mail4:\n    mail3:\n", "    mail3:\n")
         platform.play("site.yml").must_pass()
         platform.play("status.yml").must_pass()
-        assert len(set(key_files(hosts))) == 1
+        assert len(set(key_files(hosts.all))) == 1
         for host in hosts.all:
             host.run("systemctl restart signet-api")
             wait_until("it is ready", lambda: host.ssh(ready()).returncode == 0, 60)
