@@ -184,10 +184,7 @@ class Hosts:
         run("ip", "addr", "add", f"{HERE}/24", "dev", BRIDGE)
         run("ip", "link", "set", BRIDGE, "up")
         run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.home / "key")
-        (self.home / "ssh_config").write_text(
-            f"IdentityFile {self.home}/key\nUserKnownHostsFile {self.home}/known_hosts\nStrictHostKeyChecking accept-new\n"
-            "ConnectTimeout 5\nServerAliveInterval 5\nLogLevel ERROR\n"
-        )
+        self.use_port(22)
         self.serve_packages()
         return self
 
@@ -208,6 +205,13 @@ class Hosts:
             subprocess.run(["ip", "link", "delete", name], capture_output=True)
         for name in re.findall(r"^signet-\S+", run("ip", "netns", "list"), re.MULTILINE):
             run("ip", "netns", "delete", name)
+
+    def use_port(self, port: int) -> None:
+        """Says where ssh reaches them from now on."""
+        (self.home / "ssh_config").write_text(
+            f"IdentityFile {self.home}/key\nUserKnownHostsFile {self.home}/known_hosts\nStrictHostKeyChecking accept-new\n"
+            f"ConnectTimeout 5\nServerAliveInterval 5\nLogLevel ERROR\nPort {port}\n"
+        )
 
     def serve_packages(self) -> None:
         """Debian's packages, as this machine gets them, for the hosts."""

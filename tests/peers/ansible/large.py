@@ -11,7 +11,7 @@ import monitoring
 from hosts import NETWORK, Host, Hosts, run
 from playbooks import SIGNET, Address, Platform
 from signet import PASSWORD, Story, wait_until
-from single import ANNA, SENDER, UNKNOWN, the_platform_is_made, verdicts_are_ours
+from steps import ANNA, SENDER, UNKNOWN, the_platform_is_made, verdicts_are_ours
 from three import deliver, deliver_at_last
 from vendors import FORGED, MARK, SUITE, TOO_NEW, Vendors
 

@@ -16,7 +16,8 @@ from hosts import Host, Hosts
 from signet import ROOT, Client
 
 DOMAIN = "example.org"
-# How a command of Signet is called on a host of a cluster.
+# How a command of Signet is called on one host by itself, and on a host of a cluster.
+ALONE = "runuser -u signet -- signet --config /etc/signet/signet.toml"
 SIGNET = "runuser -u signet -- env SIGNET_DATA=/var/lib/signet/lmtp signet --config /etc/signet/signet.toml"
 # The longest one makes nineteen hosts.
 PLAY_SECONDS = 5400
@@ -150,8 +151,8 @@ class Session(smtplib.SMTP):
 class TlsClient(Client):
     """The API at an address, over TLS."""
 
-    def __init__(self, address: str, trust: ssl.SSLContext):
-        super().__init__(443)
+    def __init__(self, address: str, trust: ssl.SSLContext, port: int = 443):
+        super().__init__(port)
         self.address, self.trust = address, trust
         # Whence it calls: from wherever this machine would, else.
         self.source: tuple[str, int] | None = None

@@ -1,24 +1,13 @@
 """One host: from fresh to mail that is read, and what an operator does then."""
 
-import concurrent.futures
-import contextlib
-import hashlib
 import re
-import selectors
-import socket
-import time
 
+import choices
 import monitoring
 from hosts import Host, Hosts
-from playbooks import DOMAIN, Address, Platform, TlsClient
-from signet import PASSWORD, Client, Story, wait_until
-
-ANNA, CLARA, UNKNOWN, ELSEWHERE = f"anna@{DOMAIN}", f"clara@{DOMAIN}", f"nobody@{DOMAIN}", "boris@example.net"
-SENDER = "boris@example.net"
-# Ports that are tried at once, and how long they have, in seconds: what is dropped never answers.
-SCANNED_AT_ONCE, SCAN_TIME = 800, 0.4
-RUNS_AT_ONCE = 3
-SIGNET = "runuser -u signet -- signet --config /etc/signet/signet.toml"
+from playbooks import ALONE, DOMAIN, Platform
+from signet import PASSWORD, Story, wait_until
+from steps import ANNA, CLARA, ELSEWHERE, SENDER, UNKNOWN, everything, message, the_host_is_closed, the_platform_is_made, they_are_refused, verdicts_are_ours
 
 REQUIRED = ["signet_backend", "signet_package", "mail_hostname", "mail_domains", "private_address", "authority_passphrase"]
 # Each variable with what it cannot be.
@@ -72,35 +61,11 @@ WRONG = [
 ]
 
 
-def message(subject: str) -> bytes:
-    lines = [f"From: Boris <{SENDER}>", f"To: Anna <{ANNA}>", f"Subject: {subject}", f"Message-ID: <{subject.replace(' ', '-')}@example.net>"]
-    return "\r\n".join([*lines, "Date: Mon, 23 Nov 2026 10:00:00 +0000", "", "Hello Anna.", ""]).encode()
-
-
-def open_ports(host: Host) -> list[int]:
-    """The TCP ports of a host at which this machine is answered."""
-    found = []
-    for first in range(1, 65536, SCANNED_AT_ONCE):
-        with selectors.DefaultSelector() as selector, contextlib.ExitStack() as sockets:
-            for port in range(first, min(first + SCANNED_AT_ONCE, 65536)):
-                each = sockets.enter_context(socket.socket())
-                each.setblocking(False)
-                each.connect_ex((host.address, port))
-                selector.register(each, selectors.EVENT_WRITE, port)
-            deadline = time.monotonic() + SCAN_TIME
-            while (left := deadline - time.monotonic()) > 0:
-                for key, _ in selector.select(left):
-                    if key.fileobj.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0:
-                        found.append(key.data)
-                    selector.unregister(key.fileobj)
-    return sorted(found)
-
-
 def tell(story: Story, platform: Platform, hosts: Hosts) -> None:
     host = hosts.add("mail1")
     platform.reach(hosts)
     the_platform_is_made(story, platform, hosts)
-    host.run(f"{SIGNET} account create {ANNA} --password-stdin", PASSWORD + "\n")
+    host.run(f"{ALONE} account create {ANNA} --password-stdin", PASSWORD + "\n")
     mail_comes_in(story, platform, host)
     signet_is_away(story, platform, host)
     the_host_is_closed(story, host)
@@ -114,6 +79,7 @@ def tell(story: Story, platform: Platform, hosts: Hosts) -> None:
             started.append(host.run("systemctl show --property=ExecMainStartTimestampMonotonic signet-all"))
         assert started[0] != started[1] == started[2], started
     other_playbooks_serve_it(story, platform, host)
+    choices.tell(story, platform, hosts)
     with story.step("the package that is removed leaves no process, and the data and the keys, with which all is there again"):
         host.run("apt-get -y purge signet")
         assert host.ssh("pgrep -x signet").returncode == 1, "it still runs"
@@ -134,13 +100,13 @@ def other_playbooks_serve_it(story: Story, platform: Platform, host: Host) -> No
         platform.play("rotate-keys.yml").must_pass()
         assert host.run("cat /etc/signet/keys/*.epochs") != before
     before = everything(platform, host)
-    host.run(f"{SIGNET} account create {CLARA} --password-stdin", PASSWORD + "\n")
+    host.run(f"{ALONE} account create {CLARA} --password-stdin", PASSWORD + "\n")
     with story.step("backup.yml brings what is stored, and apart from it the keys, encrypted"):
         platform.play("backup.yml", backup="before").must_pass()
         (keys,) = (platform.home / ".backups-of-keys").iterdir()
         assert keys.read_text().startswith("$ANSIBLE_VAULT;")
         assert host.ssh("test -e /var/lib/signet/backup").returncode == 1
-        host.run(f"{SIGNET} account purge {CLARA} --yes")
+        host.run(f"{ALONE} account purge {CLARA} --yes")
         platform.play("backup.yml", "--tags", "keys").must_pass()
     with story.step("restore-keys.yml brings back keys that were lost"):
         known = host.run("sha256sum /etc/signet/keys/*")
@@ -168,18 +134,6 @@ def other_playbooks_serve_it(story: Story, platform: Platform, host: Host) -> No
         assert set(run.changed.values()) == {0}, run.changes()
 
 
-def the_platform_is_made(story: Story, platform: Platform, hosts: Hosts) -> None:
-    with story.step("a check of fresh hosts passes, and changes nothing on them"):
-        platform.play("site.yml", "--check", "--diff").must_pass()
-        assert all(host.ssh("test -e /etc/signet").returncode != 0 for host in hosts.all)
-    with story.step("one ansible-playbook command makes a platform of them"):
-        platform.play("site.yml").must_pass()
-    with story.step("a second one changes nothing, and a check finds nothing to change"):
-        for arguments in ([], ["--check", "--diff"]):
-            run = platform.play("site.yml", *arguments).must_pass()
-            assert {host.name for host in hosts.all} <= run.changed.keys() and set(run.changed.values()) == {0}, run.changes()
-
-
 def mail_comes_in(story: Story, platform: Platform, host: Host) -> None:
     with story.step("a mail by SMTP to HAProxy is read through the API over TLS, byte for byte"):
         with platform.smtp(host) as session:
@@ -196,23 +150,6 @@ def mail_comes_in(story: Story, platform: Platform, host: Host) -> None:
             session.mail(SENDER)
             assert session.rcpt(UNKNOWN)[0] == 550
             assert session.rcpt(ELSEWHERE)[0] == 554
-
-
-def verdicts_are_ours(story: Story, platform: Platform, host: Host | Address, client: TlsClient) -> None:
-    with story.step("a verdict that the sender wrote himself is taken out, and ours put in"):
-        own = b"X-Spam-Status: No, forged\r\nAuthentication-Results: mail.example.org; dkim=pass\r\n"
-        with platform.smtp(host) as session:
-            assert session.sendmail(SENDER, [ANNA], own + message("Forged verdict")) == {}
-        raw = client.raw(client.wait_for_subject("Forged verdict")["id"]).lower()
-        assert raw.count(b"x-spam-status:") == 1 and b"forged\r\n" not in raw.partition(b"subject:")[0], raw
-        assert b"dkim=pass" not in raw, raw
-    with story.step("what stands in an attached message stays as it is"):
-        attached = b"\r\n".join([b"--part", b"Content-Type: message/rfc822", b"", own + message("Attached"), b"--part--", b""])
-        head = message("With a message").partition(b"\r\n\r\n")[0] + b"\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=part\r\n\r\n"
-        with platform.smtp(host) as session:
-            assert session.sendmail(SENDER, [ANNA], head + attached) == {}
-        raw = client.raw(client.wait_for_subject("With a message")["id"])
-        assert raw.endswith(b"\r\n\r\n" + attached), raw
 
 
 def signet_is_away(story: Story, platform: Platform, host: Host) -> None:
@@ -233,47 +170,9 @@ def signet_is_away(story: Story, platform: Platform, host: Host) -> None:
         platform.client(host).log_in(ANNA).wait_for_subject("While away", 120)
 
 
-def the_host_is_closed(story: Story, host: Host) -> None:
-    with story.step("from outside only ssh, SMTP and the API are reached"):
-        assert open_ports(host) == [22, 25, 443], open_ports(host)
-    with story.step("systemd finds little that Signet's units could do (2.0 at most)"):
-        for unit in ("signet-all", "signet-lmtp", "signet-workers", "signet-api"):
-            verdict = host.run(f"systemd-analyze security --no-pager {unit} | tail -n 1")
-            level = float(verdict.rpartition(": ")[2].split()[0])
-            assert level <= 2.0, verdict
-
-
-def they_are_refused(story: Story, platform: Platform, wrong: list[tuple]) -> None:
-    """Variables with what they cannot be, and the others that make it so; a few runs at a time."""
-    with concurrent.futures.ThreadPoolExecutor(RUNS_AT_ONCE) as pool:
-        runs = [pool.submit(platform.play, "site.yml", **{name: value}, **dict(*others)) for name, value, *others in wrong]
-        for (name, value, *_), each in zip(wrong, runs):
-            run = each.result()
-            story.check(f"{name} = {value!r} is refused before anything is done, and named", run.refuses(name), run.output[-600:])
-
-
 def wrong_variables_are_named(story: Story, platform: Platform) -> None:
     they_are_refused(story, platform, WRONG)
     for name in REQUIRED:
         with platform.without(name):
             run = platform.play("site.yml")
         story.check(f"without {name} nothing is done, and it is named", run.refuses(name), run.output[-600:])
-
-
-def everything(platform: Platform, host: Host) -> dict[str, str]:
-    """By id, digests of all messages of an account."""
-    client = platform.client(host).log_in(ANNA)
-    return {head["id"]: hashlib.sha256(read_at_last(client, head["id"])).hexdigest() for head in client.heads()}
-
-
-def read_at_last(client: Client, message_id: str) -> bytes:
-    """One address may call so often and no oftener: HAProxy has it wait."""
-    answers = []
-
-    def answered() -> bool:
-        answers.append(client.call("GET", f"/v1/messages/{message_id}/raw"))
-        return answers[-1].status != 429
-
-    wait_until("the next call is let in", answered, 60)
-    assert answers[-1].status == 200, answers[-1].status
-    return answers[-1].body

@@ -8,7 +8,7 @@ import shlex
 import subprocess
 import time
 
-import single
+import steps
 from hosts import BRIDGE, NETWORK, Host, Hosts, run
 from playbooks import DOMAIN, Platform, TlsClient
 from signet import wait_until
@@ -82,13 +82,13 @@ def send(platform: Platform, hosts: Hosts, _: TlsClient) -> None:
     """Mail, more than a queue has usually, by whichever host."""
     with platform.smtp(hosts.all[0]) as session:
         for _ in range(60):
-            session.sendmail(single.SENDER, [ANNA], single.message(f"It waits {time.monotonic_ns()}"))
+            session.sendmail(steps.SENDER, [ANNA], steps.message(f"It waits {time.monotonic_ns()}"))
 
 
 def send_and_read(platform: Platform, hosts: Hosts, client: TlsClient) -> None:
     with platform.smtp(hosts.all[0]) as session:
         for _ in range(10):
-            session.sendmail(single.SENDER, [ANNA], single.message(f"It waits {time.monotonic_ns()}"))
+            session.sendmail(steps.SENDER, [ANNA], steps.message(f"It waits {time.monotonic_ns()}"))
     client.call("GET", "/v1/messages?limit=10")
 
 
@@ -97,7 +97,7 @@ def send_much_and_flush(platform: Platform, hosts: Hosts, _: TlsClient) -> None:
     with platform.smtp(hosts.all[0]) as session:
         for _ in range(5):
             text = base64.encodebytes(os.urandom(2_000_000))
-            session.sendmail(single.SENDER, [ANNA], single.message(f"It is large {time.monotonic_ns()}") + text)
+            session.sendmail(steps.SENDER, [ANNA], steps.message(f"It is large {time.monotonic_ns()}") + text)
     hosts.all[2].run("nodetool flush signet")
 
 
@@ -116,7 +116,7 @@ def guess(platform: Platform, hosts: Hosts, _: TlsClient) -> None:
 
 def name_somebody_untold(platform: Platform, hosts: Hosts, _: TlsClient) -> None:
     with platform.smtp(hosts.all[0]) as session:
-        session.mail(single.SENDER)
+        session.mail(steps.SENDER)
         for _ in range(5):
             session.rcpt(f"somebody{time.monotonic_ns()}@{UNTOLD}")
 

@@ -7,11 +7,12 @@ import smtplib
 import archives
 import monitoring
 import single
+import steps
 import upgrade
 from hosts import Host, Hosts
 from playbooks import DOMAIN, SIGNET, Address, Platform
 from signet import PASSWORD, ROOT, Story, wait_until
-from single import ANNA, CLARA, SENDER, UNKNOWN, message
+from steps import ANNA, CLARA, SENDER, UNKNOWN, message
 
 REPOSITORY = {f"{server}_repository": ["https://packages.example.org stable main"] for server in ("cassandra", "elasticsearch", "rabbitmq", "redis")}
 # Each variable that a cluster has besides, with what it cannot be, and where another one makes it so.
@@ -72,14 +73,14 @@ CANARY = "Kwakzilver"
 
 def tell(story: Story, platform: Platform, hosts: Hosts) -> None:
     make(platform, hosts)
-    single.the_platform_is_made(story, platform, hosts)
+    steps.the_platform_is_made(story, platform, hosts)
     hosts.all[0].run(f"{SIGNET} account create {ANNA} --password-stdin", PASSWORD + "\n")
     mail_goes_from_any_host_to_any(story, platform, hosts)
     nothing_is_seen_between_hosts(story, platform, hosts)
     for host in hosts.all:
-        single.the_host_is_closed(story, host)
+        steps.the_host_is_closed(story, host)
     monitoring.tell(story, platform, hosts)
-    single.they_are_refused(story, platform, WRONG)
+    steps.they_are_refused(story, platform, WRONG)
     options = set(re.findall(r"(?m)^      (\w+):$", SPECIFIED.read_text()))
     tried = {name for name, *_ in single.WRONG + WRONG}
     story.check("every variable there is was wrong once", options == tried, options ^ tried)
@@ -216,7 +217,7 @@ def all_is_lost_and_restored(story: Story, platform: Platform, hosts: Hosts) -> 
     with platform.smtp(first) as session:
         assert session.sendmail(SENDER, [CLARA], message("To one who goes")) == {}
     platform.client(first).log_in(CLARA).wait_for_subject("To one who goes")
-    before = single.everything(platform, first)
+    before = steps.everything(platform, first)
     with story.step("backup.yml brings what is stored, and apart from it the keys, encrypted"):
         platform.play("backup.yml", backup="before").must_pass()
         backup, (keys,) = platform.home / ".backups/before", (platform.home / ".backups-of-keys").iterdir()
@@ -236,18 +237,18 @@ def all_is_lost_and_restored(story: Story, platform: Platform, hosts: Hosts) -> 
         for host in hosts.all:
             host.run("systemctl restart signet-api")
             wait_until("it is ready", lambda: host.ssh(ready()).returncode == 0, 60)
-        assert single.everything(platform, first).items() > before.items()
+        assert steps.everything(platform, first).items() > before.items()
     with story.step("restore.yml refuses servers that hold something, and leaves all as it is"):
         run = platform.play("restore.yml", backup="before")
         assert run.code != 0 and "hold something already" in run.output, run.output[-2000:]
-        assert single.everything(platform, first).items() > before.items()
+        assert steps.everything(platform, first).items() > before.items()
     for host in hosts.all:
         host.replace()
     with story.step("all is lost, and restore.yml makes of three fresh hosts what the backup says"):
         platform.play("restore.yml", backup="before").must_pass()
         platform.play("status.yml").must_pass()
     with story.step("every message is back, byte for byte, and found; the account that was purged since is not"):
-        assert single.everything(platform, hosts.all[1]) == before
+        assert steps.everything(platform, hosts.all[1]) == before
         client = platform.client(hosts.all[2]).log_in(ANNA)
         client.wait_until_indexed(f"subject:{CANARY}", 6)
         session = {"address": CLARA, "password": PASSWORD}

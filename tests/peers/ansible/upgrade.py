@@ -13,7 +13,7 @@ import load
 from hosts import Host, Hosts, run
 from playbooks import SIGNET, Platform
 from signet import ROOT, Story, wait_until
-from single import ANNA, SENDER, message
+from steps import ANNA, SENDER, message
 
 sys.path.insert(0, str(ROOT / "tests/faults"))
 
