@@ -17,7 +17,7 @@ author: The Signet authors
 
 RETURN = """
 files: {description: "Their paths, sorted.", type: list, returned: always}
-epoch: {description: The newest epoch; 0 if there is none., type: int, returned: always}
+epoch: {description: The newest epoch of which all is there; 0 if there is none., type: int, returned: always}
 """
 
 
@@ -30,7 +30,8 @@ def main():
     module = AnsibleModule(argument_spec={"path": {"type": "path", "required": True}}, supports_check_mode=True)
     directory = pathlib.Path(module.params["path"])
     files = sorted(file for file in directory.glob("*") if file.is_file()) if directory.is_dir() else []
-    epoch = max((newest_epoch(file) for file in files if file.suffix == ".epochs"), default=0)
+    # Epoch keys without the master key that wraps them open nothing.
+    epoch = max((newest_epoch(file) for file in files if file.suffix == ".epochs" and file.with_suffix(".key") in files), default=0)
     module.exit_json(changed=False, files=[str(file) for file in files], epoch=epoch)
 
 
