@@ -223,22 +223,29 @@ def all_is_lost_and_restored(story: Story, platform: Platform, hosts: Hosts) -> 
         backup, (keys,) = platform.home / ".backups/before", (platform.home / ".backups-of-keys").iterdir()
         assert {each.name for each in backup.iterdir()} == {*NAMES, "whole"}
         assert keys.read_text().startswith("$ANSIBLE_VAULT;")
-        assert not first.run("nodetool listsnapshots").count("before")
+        assert not re.search(r"(?m)^backup ", first.run("nodetool listsnapshots"))
+    with story.step("a backup of which a host's part fails is not called whole"):
+        hosts.all[2].run("mv /usr/bin/rsync /usr/bin/rsync.away")
+        assert platform.play("backup.yml", backup="broken").code != 0
+        assert not (platform.home / ".backups/broken/whole").exists()
+        hosts.all[2].run("mv /usr/bin/rsync.away /usr/bin/rsync")
     deliver(platform, first, "After the backup")
     first.run(f"{SIGNET} account purge {CLARA} --yes")
     platform.play("rotate-keys.yml", "--tags", "bring").must_pass()
     platform.play("backup.yml", "--tags", "keys").must_pass()
-    with story.step("restore-keys.yml brings back the keys that all hosts have lost, and mail is read with them"):
+    with story.step("restore-keys.yml brings back the keys that all hosts have lost, some of them in part, and mail is read with them"):
         known = key_files(hosts.all)
-        for host in hosts.all:
-            host.run("rm /etc/signet/keys/*")
+        for host, kept in zip(hosts.all, ("", "", "master.epochs")):
+            host.run(f"find /etc/signet/keys -depth -not -name '{kept}' {'-type f' if kept else ''} -delete")
         platform.play("restore-keys.yml").must_pass()
         assert key_files(hosts.all) == known
         for host in hosts.all:
             host.run("systemctl restart signet-api")
             wait_until("it is ready", lambda: host.ssh(ready()).returncode == 0, 60)
         assert steps.everything(platform, first).items() > before.items()
-    with story.step("restore.yml refuses servers that hold something, and leaves all as it is"):
+    with story.step("restore.yml refuses servers that hold something, and to leave a host out, and leaves all as it is"):
+        run = platform.play("restore.yml", "--limit", f"!{first.name}", backup="before")
+        assert run.code != 0 and "cannot be restored to some" in run.output, run.output[-2000:]
         run = platform.play("restore.yml", backup="before")
         assert run.code != 0 and "hold something already" in run.output, run.output[-2000:]
         assert steps.everything(platform, first).items() > before.items()
@@ -308,6 +315,15 @@ def a_host_is_added_and_removed(story: Story, platform: Platform, hosts: Hosts) 
     with story.step("remove-node.yml refuses a host that cannot be done without"):
         run = platform.play("remove-node.yml", node="mail1")
         assert run.code != 0 and "redis" in run.output, run.output[-1000:]
+        run = platform.play("remove-node.yml")
+        assert run.code != 0 and "has to name a host" in run.output, run.output[-1000:]
+    with story.step("it refuses one that lives and is not reached: whoever has it still would miss it"):
+        platform.settings_of["mail4"] = {"ansible_port": 2}
+        platform.reach(hosts)
+        run = platform.play("remove-node.yml", node="mail4")
+        assert run.code != 0 and "Cassandra has it still" in run.output, run.output[-2000:]
+        del platform.settings_of["mail4"]
+        platform.reach(hosts)
     with story.step("remove-node.yml takes the fourth out, and nothing is lost with it, nor with the keys that it alone has"):
         added.run(f"{SIGNET} account create {DORA} --password-stdin", PASSWORD + "\n")
         added.run(f"{SIGNET} account purge {DORA} --yes")
